@@ -1,0 +1,63 @@
+# The two commands of the README are `make demo` and `make test`. Both need only Python (3.11 to 3.13) and make:
+# everything else, a Java runtime and a real Kafka included, comes through the hash-locked requirements.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help setup dev demo test check format bench lock clean
+
+help:
+	@echo "make demo    a live demo on a real Kafka (about a minute)"
+	@echo "make test    the whole test suite"
+	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
+	@echo "make check   format, lint, types, import floors"
+	@echo "make bench   speed, as ratios within one run"
+	@echo "make lock    resolve the hash-locked requirements again"
+
+setup: .venv/.run
+
+dev: .venv/.dev
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "position-sizer needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d: call make with PYTHON=python3.13 or another of these" % v)'
+	@$(PYTHON) -m venv .venv
+
+.venv/.run: .venv/bin/python requirements/run.txt pyproject.toml
+	@echo "installing the locked requirements"
+	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/run.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.run requirements/dev.txt
+	@echo "installing the locked requirements for developing"
+	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+demo: setup
+	@$(BIN)/sizer demo
+
+test: dev
+	@$(BIN)/python -m pytest
+
+check: dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: dev
+	@$(BIN)/python -m bench
+
+LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --universal --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet
+
+lock: dev
+	$(LOCK) --output-file requirements/run.txt
+	$(LOCK) --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,139 @@
+"""The command line: each command is a thin door to one package, imported only when it is called."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.errors import UserError
+
+USER_ERROR = 2
+
+app_help = """Sizes trade signals into orders, exactly once, on Kafka.
+
+Try `sizer demo` for a live demo on a real Kafka, or `sizer simulate` for the rules alone."""
+
+commands = typer.Typer(help=app_help, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+topics_commands = typer.Typer(help="Make or check the topics.", no_args_is_help=True)
+commands.add_typer(topics_commands, name="topics")
+
+Partitions = Annotated[int, typer.Option(min=1, max=10_000, help="How many partitions each topic gets.")]
+
+
+@commands.command()
+def worker() -> None:
+    """Run one worker in the foreground.
+
+    SIGTERM ends it cleanly (status 0). In any doubt about state or ownership it stops with status 70: restart it.
+
+    Example:  SIZER_BOOTSTRAP_SERVERS=localhost:9092 SIZER_DATA_DIR=/var/lib/sizer sizer worker
+    """
+    from app.codecs.policy_file import load_policy
+    from app.settings import load_settings
+    from app.stream.worker import run_worker
+
+    settings = load_settings()
+    raise SystemExit(run_worker(settings, load_policy(settings.policy_file)))
+
+
+@commands.command()
+def broker(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1 (9092).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder that keeps the broker's data.")] = None,
+) -> None:
+    """Run the packaged single-node Kafka in the foreground.
+
+    Prints one line with its bootstrap address when it is ready. Ctrl-C or SIGTERM ends it; its data stay.
+
+    Example:  sizer broker --port 9092 --data-dir ./kafka
+    """
+    from app.broker import run_broker
+
+    raise SystemExit(run_broker(port, data_dir))
+
+
+@topics_commands.command("create")
+def topics_create(partitions: Partitions = 4) -> None:
+    """Make every topic that is missing, with the right settings. Creating twice is no error.
+
+    Example:  sizer topics create --partitions 8
+    """
+    from app.settings import load_settings
+    from app.stream.topics import create_topics
+
+    for line in create_topics(load_settings(), partitions):
+        print(line)
+
+
+@topics_commands.command("check")
+def topics_check() -> None:
+    """Check that every topic is there with the right settings; each problem is told with its cure (status 2).
+
+    Example:  sizer topics check
+    """
+    from app.settings import load_settings
+    from app.stream.topics import check_topics
+
+    check_topics(load_settings())
+    print("all topics are as they should be")
+
+
+@commands.command()
+def simulate(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[INPUT]", help="JSON lines; standard input if left out.")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="A policy file (TOML), tighter than the locked table.")] = None,
+    partitions: Annotated[int | None, typer.Option(min=1, help="Check keys against so many partitions.")] = None,
+) -> None:
+    """Answer JSON lines with JSON lines, by the worker's own code, without Kafka.
+
+    For example:
+
+      echo '{"topic":"signals","key":"PF-1","value":{"signal_id":"S-1","portfolio_id":"PF-1","symbol":"ESZ6",
+      "side":"BUY","confidence":0.9,"price":"5000","portfolio_value":"100000",
+      "generated_at":"2026-01-31T12:00:00Z"}}' | sizer simulate
+    """
+    from app.codecs.policy_file import load_policy
+    from app.processor.simulation import LineError, Simulation
+
+    simulation = Simulation(load_policy(policy), partitions)
+    try:
+        source = sys.stdin.buffer if file is None else file.open("rb")
+        with source:
+            for answer in simulation.run(source):
+                sys.stdout.buffer.write(answer)
+                sys.stdout.buffer.flush()  # whoever feeds us line by line through a pipe waits for the answer
+    except LineError as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+@commands.command()
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave all running afterwards, to play with.")] = False,
+) -> None:
+    """Show it all live on a real Kafka: two workers, a signal generator, a venue; one worker is killed halfway.
+
+    Example:  sizer demo --keep
+    """
+    from app.demo import run_demo
+
+    raise SystemExit(run_demo(keep=keep))
+
+
+def main() -> None:
+    """Run the command line. A mistake of the user's is one line and status 2, never a traceback."""
+    try:
+        commands()
+    except UserError as error:
+        print(f"sizer: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except BrokenPipeError:
+        # The reader of our output went away (`sizer simulate | head`): nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

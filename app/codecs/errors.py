@@ -1,0 +1,17 @@
+"""What a codec says of a record that it cannot take."""
+
+from app.core.messages import ErrorCode
+
+
+class BadRecord(Exception):  # noqa: N818 - it is the record that is bad; the program is well
+    """A record for the dead letter queue. The message says what to do."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def invalid(message: str) -> BadRecord:
+    """Return the error for a record that can be read but breaks the contract of its fields."""
+    return BadRecord(ErrorCode.INVALID, message)

@@ -1,0 +1,85 @@
+"""The effect of a fill on its order and its portfolio. A fill reads no clock and lapses nothing."""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from app.core import order as order_life
+from app.core.decision import with_value
+from app.core.events import Journal
+from app.core.exact import TOTAL_LIMIT, exact, plain
+from app.core.exposure import order_exposure
+from app.core.messages import ErrorCode, ExecType, Fill, Ignored, PhaseEvent, PositionEffect, Refused
+from app.core.policy import Policy
+from app.core.state import Order, Portfolio
+from app.core.track_record import count_trade, judge_trade
+
+
+class Applied(NamedTuple):
+    """What an applied fill causes."""
+
+    portfolio: Portfolio
+    order: Order
+    events: tuple[PhaseEvent, ...]
+
+
+@exact
+def apply(portfolio: Portfolio, order: Order, fill: Fill, policy: Policy) -> Applied | Ignored | Refused:
+    """Apply a fill to an order that its portfolio remembers.
+
+    `policy`: the one of the portfolio's last decision. The caller has made sure that the order is not forgotten and
+    that the exec id is new to it.
+    """
+    is_trade = fill.exec_type is ExecType.TRADE
+    opens = fill.position_effect is PositionEffect.OPEN
+    if is_trade and not opens and fill.last_qty > order.open_quantity:
+        return Refused(
+            ErrorCode.CLOSE_EXCEEDS_OPEN,
+            f"closing {plain(fill.last_qty)} but only {plain(order.open_quantity)} of order {order.order_id} is open: "
+            "check last_qty and position_effect, and that every opening trade was reported before",
+        )
+    if order_life.is_finished(order) and not (is_trade and opens):
+        return Ignored.ORDER_FINISHED
+    changed = _after(order, fill)
+    ended = order_life.settle(changed, portfolio.time)
+    result = portfolio._replace(exposure=portfolio.exposure - order_exposure(order) + order_exposure(ended.order))
+    result = with_value(result, fill.portfolio_value, min(fill.transact_time, portfolio.time))
+    if ended.result is not None:
+        result = count_trade(result, order.phase, ended.result)
+    too_large = _total_out_of_range(changed, result)
+    if too_large is not None:
+        return Refused(
+            ErrorCode.OUT_OF_RANGE,
+            f"{too_large} would reach 10^26: check last_qty, last_px, commission and realized_pnl",
+        )
+    journal = Journal(result, fill.transact_time, order.order_id)
+    if ended.result is not None:
+        judge_trade(journal, order.phase, policy)
+    journal.judge_limit(policy)
+    return Applied(journal.portfolio, ended.order, tuple(journal.events))
+
+
+def _after(order: Order, fill: Fill) -> Order:
+    """Return the order after the report, not yet settled."""
+    if fill.exec_type is ExecType.TRADE:
+        if fill.position_effect is PositionEffect.OPEN:
+            return order_life.open_trade(order, fill)
+        return order_life.close_trade(order, fill)
+    # A CANCELED, REJECTED or EXPIRED with CLOSE concerns an exit order: of it only the commission counts.
+    order = order._replace(commissions=order.commissions + fill.commission)
+    return order_life.end(order) if fill.position_effect is PositionEffect.OPEN else order
+
+
+def _total_out_of_range(order: Order, portfolio: Portfolio) -> str | None:
+    """Name the first total that the fill brings out of range."""
+    totals: dict[str, Decimal] = {
+        "the order's filled quantity": order.filled_quantity,
+        "the order's open quantity": order.open_quantity,
+        "the order's filled cost": order.filled_cost,
+        "the order's open cost": order.open_cost,
+        "the order's realised result": order.realized,
+        "the order's commissions": order.commissions,
+        "the portfolio's exposure": portfolio.exposure,
+        "the portfolio's gross profit": portfolio.evidence.gross_profit,
+        "the portfolio's gross loss": portfolio.evidence.gross_loss,
+    }
+    return next((name for name, total in totals.items() if abs(total) >= TOTAL_LIMIT), None)

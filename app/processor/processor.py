@@ -1,0 +1,180 @@
+"""The way of an event through one partition: bytes -> codec -> rules -> codec -> bytes."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from app.codecs import BadRecord, decode_fill, decode_signal, encode_phase_event, encode_sized_order
+from app.core.admission import admit
+from app.core.decision import decide
+from app.core.execution import apply
+from app.core.messages import ErrorCode, Fill, Ignored, PhaseEvent, Refused, Signal
+from app.core.order import is_forgotten
+from app.core.policy import Policy
+from app.processor.dead_letter import dead_letter
+from app.processor.partitioners import PRODUCER_SETTING
+from app.processor.records import Outcome, Produced, Record
+from app.processor.rows import DecidedSignal
+from app.processor.state import PartitionState
+from app.processor.store import Change, Store
+from app.topics import FILLS, INPUTS, PHASE_EVENTS, SIZED_ORDERS
+
+_EXPECTED_KEY = "use portfolio_id, as UTF-8, as the record's key"
+_SAME_NAMES: Mapping[str, str] = {topic: topic for topic in INPUTS}
+
+
+class Processor:
+    """Answers the records of one partition, one by one, over the rows of a store.
+
+    Nothing is durable before the caller has published what was produced and written `changes()`, together; then it
+    calls `committed()`.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        store: Store,
+        policy: Policy,
+        *,
+        partition_count: int,
+        partition_of: Callable[[bytes], int] | None,
+        partitioner_name: str = "murmur2",
+        topic_names: Mapping[str, str] = _SAME_NAMES,
+    ) -> None:
+        """Take up the partition where the store's rows stand.
+
+        `partition_of`: from a key to its partition, None to check none. `topic_names`: the real names of `signals`
+        and `fills`, for error headers. Raises UserError if the rows were written for another partition count and
+        Doubt if they are of an unknown version.
+        """
+        self.partition = partition
+        self.policy = policy
+        self.counters: Counter[str] = Counter()
+        self._partition_of = partition_of
+        self._partitioner_name = partitioner_name
+        self._topic_names = topic_names
+        self._state = PartitionState(store, partition_count)
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """The next offset of each input topic, by logical name; without an entry it was never read."""
+        return self._state.positions
+
+    @property
+    def is_new(self) -> bool:
+        """The store had no state at all: this is the partition's first start."""
+        return self._state.is_new
+
+    def process(self, record: Record, clock: int | None) -> Outcome:
+        """Process a record and move its topic's position behind it.
+
+        A worker skips what lies before the position; given all the same, a record is judged as a redelivery.
+
+        `clock`: the worker's clock in microseconds since the epoch; None: the signal's own `generated_at`.
+        """
+        self._state.take(record.topic, record.offset)
+        self.counters[record.topic] += 1
+        try:
+            if record.topic == FILLS:
+                fill = decode_fill(record.value)
+                self._check_key(record, fill.portfolio_id)
+                outcome = self._fill(record, fill)
+            else:
+                signal = decode_signal(record.value)
+                self._check_key(record, signal.portfolio_id)
+                outcome = self._signal(record, signal, signal.generated_at if clock is None else clock)
+        except BadRecord as bad:
+            return self._refuse(record, Refused(bad.code, bad.message))
+        if outcome.ignored is not None:
+            self.counters[f"IGNORED.{outcome.ignored}"] += 1
+        return outcome
+
+    def advance(self, topic: str, position: int) -> None:
+        """Move a position over offsets that hold no record (transaction markers, aborted records); never back."""
+        self._state.advance(topic, position)
+
+    def changes(self) -> list[Change]:
+        """Return every row that changed since the last commit, the positions included; empty if nothing was read."""
+        return self._state.changes()
+
+    def committed(self) -> None:
+        """Take the changes as durable. The store must have them by now."""
+        self._state.committed()
+
+    def _check_key(self, record: Record, portfolio_id: str) -> None:
+        key = record.key
+        if key is None or key != portfolio_id.encode():
+            raise BadRecord(
+                ErrorCode.KEY_MISMATCH, f"the key {key!r} is not the portfolio_id {portfolio_id!a}: {_EXPECTED_KEY}"
+            )
+        if self._partition_of is not None and (expected := self._partition_of(key)) != record.partition:
+            raise BadRecord(
+                ErrorCode.WRONG_PARTITION,
+                f"key {key!r} belongs to partition {expected}, not {record.partition}, by {self._partitioner_name}: "
+                f"set {PRODUCER_SETTING[self._partitioner_name]}, or the sizer's SIZER_PARTITIONER to what your "
+                "producers use",
+            )
+
+    def _signal(self, record: Record, signal: Signal, clock: int) -> Outcome:
+        state = self._state
+        portfolio = state.portfolio(signal.portfolio_id)
+        now = clock if portfolio is None else max(clock, portfolio.time)
+        decided = state.decided_signal(signal)
+        refusal = admit(signal, now, None if decided is None else decided.decided_at)
+        if isinstance(refusal, Ignored):
+            if decided is not None and decided.digest != digest(signal):
+                self.counters["IGNORED.DUPLICATE_SIGNAL.DIFFERENT"] += 1
+            return Outcome((), refusal)
+        if refusal is not None:
+            return self._refuse(record, refusal, now)
+        result = decide(
+            portfolio,
+            signal,
+            now=now,
+            policy=self.policy,
+            lapsing=state.lapsing(signal.portfolio_id, now),
+            signal_offset=record.offset,
+            fills_offset=state.last_fills_offset,
+        )
+        state.keep(result.portfolio, result.orders)
+        state.keep_policy(self.policy)
+        state.keep_decided_signal(signal, DecidedSignal(now, digest(signal)))
+        answer = result.sized_order
+        self.counters[answer.decision if answer.skip_reason is None else f"SKIPPED.{answer.skip_reason}"] += 1
+        produced = self._events(record, result.events)
+        return Outcome((*produced, Produced(SIZED_ORDERS, record.key, encode_sized_order(answer))))
+
+    def _fill(self, record: Record, fill: Fill) -> Outcome:
+        state = self._state
+        portfolio = state.portfolio(fill.portfolio_id)
+        order = None if portfolio is None else state.order(fill.portfolio_id, fill.order_id)
+        if portfolio is None or order is None or is_forgotten(order, portfolio.time):
+            message = (
+                f"portfolio {fill.portfolio_id!a} has no sized order {fill.order_id!a}: use the order_id of its "
+                "sized_orders record; an order is forgotten 24 hours after it is finished"
+            )
+            return self._refuse(record, Refused(ErrorCode.UNKNOWN_ORDER, message))
+        if state.has_exec_id(order, fill.exec_id):
+            return Outcome((), Ignored.REPEATED_EXEC_ID)
+        result = apply(portfolio, order, fill, state.policy(portfolio.policy_id))
+        if isinstance(result, Refused):
+            return self._refuse(record, result)
+        if isinstance(result, Ignored):
+            return Outcome((), result)
+        state.keep(result.portfolio, (result.order,))
+        state.keep_exec_id(order, fill.exec_id)
+        return Outcome(self._events(record, result.events))
+
+    def _events(self, record: Record, events: tuple[PhaseEvent, ...]) -> tuple[Produced, ...]:
+        for event in events:
+            self.counters[event.type] += 1
+        return tuple(Produced(PHASE_EVENTS, record.key, encode_phase_event(event)) for event in events)
+
+    def _refuse(self, record: Record, refused: Refused, now: int | None = None) -> Outcome:
+        self.counters[f"DLQ.{record.topic}.{refused.code}"] += 1
+        return Outcome((dead_letter(record, refused, self._topic_names[record.topic], now),))
+
+
+def digest(signal: Signal) -> str:
+    """Return a digest of a signal's content: tells a repeat from another signal under the same id."""
+    return hashlib.blake2b(repr(signal).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,188 @@
+"""How state is laid out in rows, and how a row is written.
+
+=============  ================================================  ==========================================
+table          key                                               row
+=============  ================================================  ==========================================
+portfolios     portfolio id                                      the portfolio
+               portfolio id, expires_at + sequence (hex)         a working order's id, by when it may lapse
+               (empty), "partition"                              positions and partition count
+               (empty), "policy", policy id                      a policy that a portfolio was decided by
+orders         portfolio id, order id                            the order
+               portfolio id, order id, exec id                   an applied fill
+signal_ids     portfolio id, signal id                           when it was decided, digest of its content
+=============  ================================================  ==========================================
+
+Parts of a key are joined by U+001F, which no id may contain. Every row starts with a version byte; an unknown one is
+an error, not a guess. An event touches a handful of rows, however long the portfolio's history is.
+"""
+
+from decimal import Decimal
+from struct import Struct
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.core.exact import plain
+from app.core.messages import Side
+from app.core.state import Evidence, Order, Portfolio
+from app.errors import Doubt
+
+SEPARATOR = b"\x1f"
+PARTITION_KEY = SEPARATOR + b"partition"
+POLICY_PREFIX = SEPARATOR + b"policy" + SEPARATOR
+EXEC_ID_ROW = b"\x01"
+_VERSION = 1
+_VERSION_BYTE = bytes([_VERSION])
+_ORDER_HEAD = Struct(">Bq")
+"""Version and finished_at (-1: not finished), so that pruning reads no more than this."""
+
+
+class PartitionRow(NamedTuple):
+    """What a partition remembers beside its portfolios."""
+
+    partition_count: int
+    positions: dict[str, int]
+    """The next offset of each input topic, by logical name."""
+    last_fills_offset: int
+    """Offset of the last fills record taken, -1 if none: a position may stand further, behind a marker."""
+
+
+class DecidedSignal(NamedTuple):
+    """That a signal id was decided."""
+
+    decided_at: int
+    digest: str
+
+
+def portfolio_key(portfolio_id: str) -> bytes:
+    """Return the key of a portfolio."""
+    return portfolio_id.encode()
+
+
+def working_prefix(portfolio_id: str) -> bytes:
+    """Return what the keys of a portfolio's working orders start with."""
+    return portfolio_id.encode() + SEPARATOR
+
+
+def working_key(portfolio_id: str, expires_at: int, sequence: int) -> bytes:
+    """Return the key under which a working order waits for its lapse."""
+    return f"{portfolio_id}\x1f{expires_at:016x}{sequence:016x}".encode()
+
+
+def working_from_key(key: bytes) -> tuple[int, int]:
+    """Return (expires_at, sequence) of a working order's key."""
+    return int(key[-32:-16], 16), int(key[-16:], 16)
+
+
+def order_key(portfolio_id: str, order_id: str) -> bytes:
+    """Return the key of an order."""
+    return f"{portfolio_id}\x1f{order_id}".encode()
+
+
+def exec_id_key(order: bytes, exec_id: str) -> bytes:
+    """Return the key of an applied fill of the order with key `order`."""
+    return order + SEPARATOR + exec_id.encode()
+
+
+def signal_id_key(portfolio_id: str, signal_id: str) -> bytes:
+    """Return the key of a decided signal id."""
+    return f"{portfolio_id}\x1f{signal_id}".encode()
+
+
+def encode_portfolio(row: Portfolio) -> bytes:
+    """Return the bytes of a portfolio's row."""
+    return _VERSION_BYTE + orjson.dumps(tuple(row), default=_plain)
+
+
+def decode_portfolio(raw: bytes) -> Portfolio:
+    """Return the portfolio of a row; raises Doubt on an unknown version."""
+    portfolio = Portfolio(*_decode(raw))
+    trades, wins, losses, gross_profit, gross_loss = portfolio.evidence
+    return portfolio._replace(
+        evidence=Evidence(trades, wins, losses, Decimal(gross_profit), Decimal(gross_loss)),
+        exposure=Decimal(portfolio.exposure),
+        value=_optional(portfolio.value),
+    )
+
+
+def encode_order(row: Order) -> bytes:
+    """Return the bytes of an order's row."""
+    head = _ORDER_HEAD.pack(_VERSION, -1 if row.finished_at is None else row.finished_at)
+    return head + orjson.dumps(tuple(row), default=_plain)
+
+
+def decode_order(raw: bytes) -> Order:
+    """Return the order of a row; raises Doubt on an unknown version."""
+    _check_version(raw)
+    order = Order(*orjson.loads(raw[_ORDER_HEAD.size :]))
+    return order._replace(
+        side=Side(order.side),
+        notional=Decimal(order.notional),
+        quantity=_optional(order.quantity),
+        filled_quantity=Decimal(order.filled_quantity),
+        filled_cost=Decimal(order.filled_cost),
+        open_quantity=Decimal(order.open_quantity),
+        open_cost=Decimal(order.open_cost),
+        realized=Decimal(order.realized),
+        commissions=Decimal(order.commissions),
+    )
+
+
+def finished_at_of(raw: bytes) -> int | None:
+    """Return when the order of a row finished, None if it has not, without reading the whole row."""
+    _check_version(raw)
+    finished_at: int = _ORDER_HEAD.unpack_from(raw)[1]
+    return None if finished_at < 0 else finished_at
+
+
+def encode_decided_signal(row: DecidedSignal) -> bytes:
+    """Return the bytes of a decided signal id's row."""
+    return _VERSION_BYTE + orjson.dumps(tuple(row))
+
+
+def decode_decided_signal(raw: bytes) -> DecidedSignal:
+    """Return the decided signal id of a row; raises Doubt on an unknown version."""
+    return DecidedSignal(*_decode(raw))
+
+
+def encode_partition(row: PartitionRow) -> bytes:
+    """Return the bytes of the partition's row."""
+    return _VERSION_BYTE + orjson.dumps(tuple(row))
+
+
+def decode_partition(raw: bytes) -> PartitionRow:
+    """Return the partition's row; raises Doubt on an unknown version."""
+    return PartitionRow(*_decode(raw))
+
+
+def encode_policy(canonical: str) -> bytes:
+    """Return the bytes of a policy's row."""
+    return _VERSION_BYTE + canonical.encode()
+
+
+def decode_policy(raw: bytes) -> dict[str, Any]:
+    """Return the parameters of a policy's row; raises Doubt on an unknown version."""
+    parameters: dict[str, Any] = _decode(raw)
+    return parameters
+
+
+def _decode(raw: bytes) -> Any:
+    _check_version(raw)
+    return orjson.loads(raw[1:])
+
+
+def _check_version(raw: bytes) -> None:
+    if raw[0] != _VERSION:
+        raise Doubt(f"a state row has version {raw[0]}, this program knows {_VERSION}: run the release that wrote it")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, Evidence):
+        return tuple(value)
+    raise TypeError(f"a row has no place for {type(value).__name__}")
+
+
+def _optional(text: Any) -> Decimal | None:
+    return None if text is None else Decimal(text)

@@ -1,0 +1,158 @@
+"""The state of one partition: typed rows over a store."""
+
+from collections.abc import Mapping, Sequence
+
+from app.core.messages import Signal
+from app.core.order import is_past_memory
+from app.core.policy import Policy
+from app.core.state import Order, Portfolio
+from app.errors import UserError
+from app.processor import rows
+from app.processor.pruning import Pruner
+from app.processor.rows import DecidedSignal, PartitionRow
+from app.processor.store import Change, Store
+from app.processor.table import Table
+from app.processor.working import WorkingOrders
+from app.topics import FILLS
+
+PORTFOLIO_CAPACITY = 5_000
+ORDER_CAPACITY = 20_000
+SIGNAL_ID_CAPACITY = 0
+"""Decided signal ids are asked for once, as a rule: only what is not yet committed is held in memory."""
+
+
+class PartitionState:
+    """What the rules remember of one partition."""
+
+    def __init__(self, store: Store, partition_count: int) -> None:
+        """Read where the partition stands; raises UserError if it was another count of partitions."""
+        self._store = store
+        self._portfolios = Table("portfolios", store, rows.encode_portfolio, rows.decode_portfolio, PORTFOLIO_CAPACITY)
+        self._orders = Table("orders", store, rows.encode_order, rows.decode_order, ORDER_CAPACITY)
+        self._exec_ids = Table("orders", store, bytes, bytes, 0)
+        self._signal_ids = Table(
+            "signal_ids", store, rows.encode_decided_signal, rows.decode_decided_signal, SIGNAL_ID_CAPACITY
+        )
+        self._working = WorkingOrders(store, PORTFOLIO_CAPACITY)
+        self._pruner = Pruner(store, self._is_forgotten_row)
+        self._policies: dict[str, Policy] = {}
+        self._policy_changes: list[Change] = []
+        self._partition_count = partition_count
+        raw = store.get("portfolios", rows.PARTITION_KEY)
+        self.is_new = raw is None
+        row = PartitionRow(partition_count, {}, -1) if raw is None else rows.decode_partition(raw)
+        if row.partition_count != partition_count:
+            raise UserError(
+                f"the topics have {partition_count} partitions but the state was written with {row.partition_count}: "
+                "a portfolio would change its partition and lose its state; go back to the former number of partitions"
+            )
+        self._positions = dict(row.positions)
+        self.last_fills_offset = row.last_fills_offset
+        self._moved = False
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """The next offset of each input topic."""
+        return self._positions
+
+    def take(self, topic: str, offset: int) -> None:
+        """Move a topic's position behind a record that is being taken."""
+        self.advance(topic, offset + 1)
+        if topic == FILLS:
+            self.last_fills_offset = max(self.last_fills_offset, offset)
+
+    def advance(self, topic: str, position: int) -> None:
+        """Move a topic's position forward; it never moves back, or answered records would be read again."""
+        self._positions[topic] = max(self._positions.get(topic, 0), position)
+        self._moved = True
+
+    def portfolio(self, portfolio_id: str) -> Portfolio | None:
+        """Return a portfolio, None before its first decision."""
+        return self._portfolios.get(rows.portfolio_key(portfolio_id))
+
+    def order(self, portfolio_id: str, order_id: str) -> Order | None:
+        """Return an order, None if it never was or its row was pruned."""
+        return self._orders.get(rows.order_key(portfolio_id, order_id))
+
+    def lapsing(self, portfolio_id: str, now: int) -> list[Order]:
+        """Return the portfolio's working orders whose reservation lapses now."""
+        orders = []
+        for order_id in self._working.lapsing(portfolio_id, now):
+            order = self.order(portfolio_id, order_id)
+            assert order is not None, "a working order always has its row"
+            orders.append(order)
+        return orders
+
+    def has_exec_id(self, order: Order, exec_id: str) -> bool:
+        """Tell whether a fill with this exec id was applied to the order."""
+        return self._exec_ids.get(_exec_id_key(order, exec_id)) is not None
+
+    def decided_signal(self, signal: Signal) -> DecidedSignal | None:
+        """Return when the signal's id was decided, None if never or long ago."""
+        return self._signal_ids.get(rows.signal_id_key(signal.portfolio_id, signal.signal_id))
+
+    def policy(self, policy_id: str) -> Policy:
+        """Return a policy that a portfolio was decided by."""
+        policy = self._policies.get(policy_id)
+        if policy is None:
+            raw = self._store.get("portfolios", rows.POLICY_PREFIX + policy_id.encode())
+            assert raw is not None, "a policy is kept with the first decision by it"
+            policy = self._policies[policy_id] = Policy(rows.decode_policy(raw))
+        return policy
+
+    def keep(self, portfolio: Portfolio, orders: Sequence[Order]) -> None:
+        """Write a portfolio and those of its orders that changed."""
+        self._portfolios.put(rows.portfolio_key(portfolio.portfolio_id), portfolio)
+        for order in orders:
+            self._orders.put(rows.order_key(order.portfolio_id, order.order_id), order)
+            self._working.follow(order)
+        self._pruner.grown(len(orders))
+
+    def keep_exec_id(self, order: Order, exec_id: str) -> None:
+        """Write that a fill was applied to an order."""
+        self._exec_ids.put(_exec_id_key(order, exec_id), rows.EXEC_ID_ROW)
+        self._pruner.grown(1)
+
+    def keep_decided_signal(self, signal: Signal, decided: DecidedSignal) -> None:
+        """Write that a signal's id was decided."""
+        self._signal_ids.put(rows.signal_id_key(signal.portfolio_id, signal.signal_id), decided)
+
+    def keep_policy(self, policy: Policy) -> None:
+        """Write a policy when it is first decided by."""
+        if policy.policy_id in self._policies:
+            return
+        self._policies[policy.policy_id] = policy
+        key = rows.POLICY_PREFIX + policy.policy_id.encode()
+        self._policy_changes.append(Change("portfolios", key, rows.encode_policy(policy.canonical)))
+
+    def changes(self) -> list[Change]:
+        """Return every row that changed since the last commit."""
+        if not self._moved:
+            return []
+        position = PartitionRow(self._partition_count, self._positions, self.last_fills_offset)
+        return [
+            *self._portfolios.changes(),
+            *self._working.changes(),
+            *self._policy_changes,
+            *self._orders.changes(),
+            *self._exec_ids.changes(),
+            *self._signal_ids.changes(),
+            *self._pruner.changes(self._orders.is_changed),
+            Change("portfolios", rows.PARTITION_KEY, rows.encode_partition(position)),
+        ]
+
+    def committed(self) -> None:
+        """Take the changes as stored."""
+        for part in (self._portfolios, self._working, self._orders, self._exec_ids, self._signal_ids, self._pruner):
+            part.committed()
+        self._policy_changes.clear()
+        self._moved = False
+        self.is_new = False
+
+    def _is_forgotten_row(self, portfolio_id: str, finished_at: int) -> bool:
+        portfolio = self.portfolio(portfolio_id)
+        return portfolio is not None and is_past_memory(finished_at, portfolio.time)
+
+
+def _exec_id_key(order: Order, exec_id: str) -> bytes:
+    return rows.exec_id_key(rows.order_key(order.portfolio_id, order.order_id), exec_id)

@@ -1,0 +1,45 @@
+"""Settings: from the environment (`SIZER_…`) and a `.env` file. The README's table lists them all."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import UserError
+
+Partitioner = Literal["murmur2", "crc32", "any"]
+
+
+class Settings(BaseSettings):
+    """What can be set without touching a rule; the rules' own parameters are in the policy file."""
+
+    model_config = SettingsConfigDict(env_prefix="SIZER_", env_file=".env", extra="ignore", frozen=True)
+
+    bootstrap_servers: Annotated[str, Field(min_length=1)] = "localhost:9092"
+    app_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "position-sizer"
+    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("position-sizer")))
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    policy_file: Path | None = None
+    partitioner: Partitioner = "murmur2"
+    output_format: Literal["json"] = "json"
+    web_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    session_timeout: Annotated[float, Field(ge=1, le=300)] = 10.0
+
+    def topic(self, logical_name: str) -> str:
+        """Return the real name of a topic."""
+        return self.topic_prefix + logical_name
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; `overrides` win over the environment.
+
+    Raises UserError, one line that names the setting, its value and what was expected.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # validated by pydantic, whose errors are told below
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "SIZER_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise UserError(f"{name}={first['input']!r}: {first['msg']}") from None
