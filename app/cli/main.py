@@ -102,14 +102,15 @@ def simulate(
     simulation = Simulation(load_policy(policy), partitions)
     try:
         source = sys.stdin.buffer if file is None else file.open("rb")
-        with source:
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    with source:
+        try:
             for answer in simulation.run(source):
                 sys.stdout.buffer.write(answer)
                 sys.stdout.buffer.flush()  # whoever feeds us line by line through a pipe waits for the answer
-    except LineError as error:
-        raise UserError(str(error)) from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+        except LineError as error:
+            raise UserError(str(error)) from None
 
 
 @commands.command()

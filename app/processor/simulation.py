@@ -62,7 +62,7 @@ class Simulation:
         if not isinstance(document, dict):
             raise LineError(f"not an object; expected one such as {_EXAMPLE}")
         if "policy" in document:
-            self._restart(document)
+            self.restart(_policy(document))
             return []
         record, now = self._record(document)
         if now is not None:
@@ -74,11 +74,10 @@ class Simulation:
             self._commit()
         return [orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE) for answer in _answers(outcome)]
 
-    def _restart(self, document: dict[str, Any]) -> None:
-        parameters = document["policy"]
-        if len(document) != 1 or not isinstance(parameters, dict):
-            raise LineError('expected {"policy":{…}} with an object of parameters and nothing else')
-        self._policy = Policy(parameters)
+    def restart(self, policy: Policy | None = None) -> None:
+        """Stop and start the workers on the state that they committed, with another policy if one is given."""
+        if policy is not None:
+            self._policy = policy
         self._commit()
         self._processors.clear()
 
@@ -117,6 +116,13 @@ class Simulation:
 
 
 _EXAMPLE = '{"topic":"signals","key":"PF-1","value":{…}}'
+
+
+def _policy(document: dict[str, Any]) -> Policy:
+    parameters = document["policy"]
+    if len(document) != 1 or not isinstance(parameters, dict):
+        raise LineError('expected {"policy":{…}} with an object of parameters and nothing else')
+    return Policy(parameters)
 
 
 def _whole(document: dict[str, Any], name: str, default: int) -> int:

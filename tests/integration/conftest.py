@@ -1,0 +1,16 @@
+"""One real broker for all integration tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from app.broker import Broker
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Run a broker that all tests share: each needs topics and ids of its own. Nobody needs its data afterwards."""
+    running = Broker(tmp_path_factory.mktemp("broker"))
+    running.start()
+    yield running
+    running.kill()
