@@ -8,7 +8,7 @@ from tests.desk import Desk
 
 
 def exposure(desk: Desk) -> str:
-    """The exposure as the next answer shows it."""
+    """Read the exposure as the next answer shows it."""
     order = desk.signal(0.1).order
     assert order is not None
     return str(order["exposure_before"])
