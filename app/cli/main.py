@@ -19,8 +19,6 @@ commands = typer.Typer(help=app_help, no_args_is_help=True, add_completion=False
 topics_commands = typer.Typer(help="Make or check the topics.", no_args_is_help=True)
 commands.add_typer(topics_commands, name="topics")
 
-Partitions = Annotated[int, typer.Option(min=1, max=10_000, help="How many partitions each topic gets.")]
-
 
 @commands.command()
 def worker() -> None:
@@ -55,7 +53,12 @@ def broker(
 
 
 @topics_commands.command("create")
-def topics_create(partitions: Partitions = 4) -> None:
+def topics_create(
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Partitions of each topic, for ever: the most workers there can be. [4]"),
+    ] = None,
+) -> None:
     """Make every topic that is missing, with the right settings. Creating twice is no error.
 
     Example:  sizer topics create --partitions 8
@@ -63,8 +66,11 @@ def topics_create(partitions: Partitions = 4) -> None:
     from app.settings import load_settings
     from app.stream.topics import create_topics
 
-    for line in create_topics(load_settings(), partitions):
-        print(line)
+    created = create_topics(load_settings(), partitions)
+    for name in created:
+        print(f"created {name}")
+    if not created:
+        print("all topics exist already")
 
 
 @topics_commands.command("check")
