@@ -13,6 +13,19 @@ from app.core.policy import Policy
 from app.core.state import Order, Portfolio
 from app.core.track_record import count_trade, judge_trade
 
+_TOTAL_NAMES = (
+    "the order's filled quantity",
+    "the order's open quantity",
+    "the order's filled cost",
+    "the order's open cost",
+    "the order's realised result",
+    "the order's commissions",
+    "the portfolio's exposure",
+    "the portfolio's gross profit",
+    "the portfolio's gross loss",
+)
+"""In the order of `_totals`."""
+
 
 class Applied(NamedTuple):
     """What an applied fill causes."""
@@ -45,7 +58,7 @@ def apply(portfolio: Portfolio, order: Order, fill: Fill, policy: Policy) -> App
     result = with_value(result, fill.portfolio_value, min(fill.transact_time, portfolio.time))
     if ended.result is not None:
         result = count_trade(result, order.phase, ended.result)
-    too_large = _total_out_of_range(changed, result)
+    too_large = _out_of_range(_totals(order, portfolio), _totals(changed, result))
     if too_large is not None:
         return Refused(
             ErrorCode.OUT_OF_RANGE,
@@ -69,17 +82,23 @@ def _after(order: Order, fill: Fill) -> Order:
     return order_life.end(order) if fill.position_effect is PositionEffect.OPEN else order
 
 
-def _total_out_of_range(order: Order, portfolio: Portfolio) -> str | None:
-    """Name the first total that the fill brings out of range."""
-    totals: dict[str, Decimal] = {
-        "the order's filled quantity": order.filled_quantity,
-        "the order's open quantity": order.open_quantity,
-        "the order's filled cost": order.filled_cost,
-        "the order's open cost": order.open_cost,
-        "the order's realised result": order.realized,
-        "the order's commissions": order.commissions,
-        "the portfolio's exposure": portfolio.exposure,
-        "the portfolio's gross profit": portfolio.evidence.gross_profit,
-        "the portfolio's gross loss": portfolio.evidence.gross_loss,
-    }
-    return next((name for name, total in totals.items() if abs(total) >= TOTAL_LIMIT), None)
+def _totals(order: Order, portfolio: Portfolio) -> tuple[Decimal, ...]:
+    return (
+        order.filled_quantity,
+        order.open_quantity,
+        order.filled_cost,
+        order.open_cost,
+        order.realized,
+        order.commissions,
+        portfolio.exposure,
+        portfolio.evidence.gross_profit,
+        portfolio.evidence.gross_loss,
+    )
+
+
+def _out_of_range(before: tuple[Decimal, ...], after: tuple[Decimal, ...]) -> str | None:
+    """Name the first total that the fill brings out of range; one that a lapse brought there is none of its doing."""
+    for name, old, new in zip(_TOTAL_NAMES, before, after, strict=True):
+        if abs(new) >= TOTAL_LIMIT and new != old:
+            return name
+    return None
