@@ -15,11 +15,13 @@ Partitioner = Literal["murmur2", "crc32", "any"]
 class Settings(BaseSettings):
     """What can be set without touching a rule; the rules' own parameters are in the policy file."""
 
-    model_config = SettingsConfigDict(env_prefix="SIZER_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SIZER_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     bootstrap_servers: Annotated[str, Field(min_length=1)] = "localhost:9092"
     app_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "position-sizer"
-    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("position-sizer")))
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("position-sizer") / "worker")
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     policy_file: Path | None = None
     partitioner: Partitioner = "murmur2"

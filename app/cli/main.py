@@ -89,7 +89,7 @@ def topics_check() -> None:
 @commands.command()
 def simulate(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[INPUT]", help="JSON lines; standard input if left out.")
+        Path | None, typer.Argument(metavar="INPUT", help="JSON lines; standard input if left out.")
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="A policy file (TOML), tighter than the locked table.")] = None,
     partitions: Annotated[int | None, typer.Option(min=1, help="Check keys against so many partitions.")] = None,

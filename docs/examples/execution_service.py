@@ -1,0 +1,150 @@
+# /// script
+# dependencies = ["confluent-kafka", "orjson"]
+# ///
+"""An execution service over a simulated venue: takes sized orders, executes each once, reports every end as a fill.
+
+The venue fills at the reference price, in two halves, and closes the position at once, some way off that price. An
+order without a price it cannot fill: that one is canceled when its time is up. One instance runs on one journal.
+"""
+
+import argparse
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
+from functools import partial
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+
+EXAMPLES = """examples:
+  python docs/examples/execution_service.py
+  python docs/examples/execution_service.py --bootstrap-servers kafka:9092 --prefix desk. --move=-0.01
+"""
+EXACT = Context(prec=60)
+TABLES = """
+CREATE TABLE IF NOT EXISTS orders (order_id TEXT PRIMARY KEY, portfolio_id TEXT, expires_at TEXT, works INTEGER);
+CREATE TABLE IF NOT EXISTS reports (number INTEGER PRIMARY KEY, portfolio_id TEXT, fill BLOB);
+"""
+
+
+def canonical_now() -> str:
+    """Return the clock in the sizer's own notation: as all its times have six decimals, they compare as text."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class ExecutionService:
+    """Works orders and remembers, in its journal, which it has taken and which reports are not delivered yet."""
+
+    def __init__(self, journal: sqlite3.Connection, move: Decimal) -> None:
+        self._journal = journal
+        self._move = move
+        journal.executescript(TABLES)
+
+    def take(self, order: dict[str, Any], now: str) -> None:
+        """Take a record of `sized_orders`; only a new SIZED one does anything."""
+        if order["decision"] != "SIZED":
+            return
+        # With a real venue: commit the journal, then send with ClOrdID = order_id; after a crash, ask for it first.
+        with self._journal:
+            new = "INSERT OR IGNORE INTO orders VALUES (:order_id, :portfolio_id, :expires_at, 1)"
+            if not self._journal.execute(new, order).rowcount:
+                return  # taken before: an order_id never has two contents
+            reports = self._fills(order) if now < order["send_before"] else [{"exec_type": "EXPIRED"}]
+            for number, report in enumerate(reports, 1):
+                self._report(order["order_id"], order["portfolio_id"], f"{number}", now, report)
+
+    def cancel_overdue(self, now: str) -> None:
+        """Cancel what still works at its `expires_at`: a minute later the sizer gives its reservation to others."""
+        with self._journal:
+            overdue = "SELECT order_id, portfolio_id FROM orders WHERE works AND expires_at <= ?"
+            for order_id, portfolio_id in self._journal.execute(overdue, (now,)).fetchall():
+                self._report(order_id, portfolio_id, "cancel", now, {"exec_type": "CANCELED"})
+
+    def deliver(self, producer: Producer, topic: str) -> None:
+        """Deliver the reports in their order; raises RuntimeError if not all could be: they stay in the journal."""
+        waiting = self._journal.execute("SELECT number, portfolio_id, fill FROM reports ORDER BY number").fetchall()
+        delivered: list[tuple[int]] = []
+        for number, portfolio_id, fill in waiting:
+            producer.produce(topic, fill, portfolio_id, on_delivery=partial(_delivered, delivered, number))
+        producer.flush(30)
+        with self._journal:
+            self._journal.executemany("DELETE FROM reports WHERE number = ?", delivered)
+        if len(delivered) < len(waiting):
+            raise RuntimeError("not all fills could be delivered: start again, which sends them again")
+
+    def _fills(self, order: dict[str, Any]) -> Iterable[dict[str, str]]:
+        if order["price"] is None:
+            return
+        price = Decimal(order["price"])
+        # The notional is the limit. The quantity is advice, from a reference price: elsewhere it may cost more.
+        affordable = EXACT.divide(Decimal(order["notional"]), price).quantize(Decimal("1e-8"), ROUND_DOWN, EXACT)
+        quantity = min(Decimal(order["quantity"]), affordable)
+        half = EXACT.divide(quantity, Decimal(2)).quantize(Decimal("1e-8"), ROUND_UP, EXACT)
+        at = {"exec_type": "TRADE", "last_px": f"{price:f}"}
+        for part, leaves in ((half, quantity - half), (quantity - half, Decimal(0))):
+            if part:
+                yield at | {"last_qty": f"{part:f}", "leaves_qty": f"{leaves:f}"}
+        exit_price = EXACT.multiply(price, 1 + self._move).quantize(Decimal("1e-12"), ROUND_DOWN, EXACT)
+        yield at | {"position_effect": "CLOSE", "last_qty": f"{quantity:f}", "last_px": f"{exit_price:f}"}
+
+    def _report(self, order_id: str, portfolio_id: str, number: str, now: str, report: dict[str, str]) -> None:
+        # The venue's own id of the report: the same whenever it is sent again, so that nothing counts twice.
+        ids = {"exec_id": f"{order_id}/{number}", "order_id": order_id, "portfolio_id": portfolio_id}
+        fill = ids | report | {"transact_time": now}
+        self._journal.execute("INSERT INTO reports VALUES (NULL, ?, ?)", (portfolio_id, orjson.dumps(fill)))
+        if fill["exec_type"] != "TRADE" or not Decimal(fill.get("leaves_qty", 1)):
+            self._journal.execute("UPDATE orders SET works = 0 WHERE order_id = ?", (order_id,))
+        print(f"{order_id} {fill['exec_type']} {fill.get('last_qty', '')}".rstrip(), flush=True)
+
+
+def _delivered(delivered: list[tuple[int]], number: int, error: KafkaError | None, _message: Message) -> None:
+    if error is None:
+        delivered.append((number,))
+
+
+def run(service: ExecutionService, consumer: Consumer, producer: Producer, prefix: str, stop: threading.Event) -> None:
+    """Take orders until `stop` is set. Offsets are committed behind delivered fills: nothing taken is ever lost."""
+    consumer.subscribe([f"{prefix}sized_orders"])
+    while not stop.is_set():
+        first = consumer.poll(0.2)
+        messages = [] if first is None else [first, *consumer.consume(500, 0)]
+        for message in messages:
+            if (error := message.error()) is not None:
+                raise KafkaException(error)
+            service.take(orjson.loads(message.value() or b""), canonical_now())
+        service.cancel_overdue(canonical_now())
+        service.deliver(producer, f"{prefix}fills")
+        if messages:
+            consumer.commit(asynchronous=False)
+
+
+def main() -> None:
+    """Run until SIGTERM or Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bootstrap-servers", default="localhost:9092", help="(%(default)s)")
+    parser.add_argument("--prefix", default="", help="the sizer's topic prefix, if it has one")
+    parser.add_argument("--journal", default="execution.db", help="file of the orders taken (%(default)s)")
+    parser.add_argument("--move", type=Decimal, default=Decimal("0.01"), help="close so far off (%(default)s = +1 %%)")
+    arguments = parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    client = {"bootstrap.servers": arguments.bootstrap_servers, "log_level": 0}
+    name = f"{arguments.prefix}execution-service"
+    # A static member: it has its partitions back at once after a crash, and a second instance puts an end to the first.
+    group = {"group.id": name, "group.instance.id": name, "enable.auto.commit": False}
+    consumer = Consumer(client | group | {"isolation.level": "read_committed", "auto.offset.reset": "earliest"})
+    producer = Producer(client | {"partitioner": "murmur2_random", "enable.idempotence": True})
+    service = ExecutionService(sqlite3.connect(arguments.journal), arguments.move)
+    run(service, consumer, producer, arguments.prefix, stop)
+    consumer.close()
+
+
+if __name__ == "__main__":
+    main()
