@@ -1,0 +1,103 @@
+"""What the librdkafka clients of the worker have in common, and how they tell of errors."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from app.errors import Doubt, UserError
+from app.settings import Settings
+
+REQUEST_SECONDS = 10.0
+"""How long one request to the brokers may take before it counts as failed."""
+_REACH_SECONDS = 3.0
+
+_silent = logging.getLogger("librdkafka")
+_silent.disabled = True
+
+
+class BrokerUnavailableError(UserError):
+    """No broker answers. The worker waits for one, a command of the command line ends with it."""
+
+
+class BrokerErrors:
+    """What a client last said about its brokers: a time-out alone does not tell that, say, a password is wrong."""
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        """Take note of an error; librdkafka's `error_cb`."""
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or self._last is None:  # noqa: SLF001 - the name of the code
+            self._last = error.str()
+
+    def explain(self, error: KafkaException | KafkaError) -> str:
+        """Return an error in words, with what is known about its cause."""
+        kafka_error = error.args[0] if isinstance(error, KafkaException) else error
+        text = kafka_error.str() if isinstance(kafka_error, KafkaError) else str(error)
+        return text if self._last is None or self._last in text else f"{text} ({self._last})"
+
+
+def client_config(settings: Settings, errors: BrokerErrors) -> dict[str, Any]:
+    """Return the configuration that all clients share."""
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": settings.app_id,
+        "error_cb": errors,
+        # librdkafka writes its log to stderr, line upon line while a broker is away; what matters comes by `errors`.
+        "log_level": 0,
+        "logger": _silent,
+        "enable.metrics.push": False,
+        # Small requests must not wait for the acknowledgement of the one before: that alone costs 4 ms and more.
+        "socket.nagle.disable": True,
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.max.ms": 1_000,
+    }
+
+
+def connect_admin(settings: Settings) -> AdminClient:
+    """Return an admin client that has reached a broker; raises BrokerUnavailableError. Keep it in a variable."""
+    errors = BrokerErrors()
+    admin = AdminClient(client_config(settings, errors))
+    try:
+        admin.list_topics(timeout=_REACH_SECONDS)
+    except KafkaException as error:
+        admin.poll(0)  # lets `errors` hear what happened meanwhile
+        raise BrokerUnavailableError(_no_broker(settings, errors.explain(error))) from None
+    return admin
+
+
+@contextmanager
+def committed_reader(settings: Settings, purpose: str) -> Iterator[Consumer]:
+    """Give a consumer for committed records of assigned partitions, that tells when it has reached an end.
+
+    Kafka's errors become a Doubt that names the purpose.
+    """
+    errors = BrokerErrors()
+    consumer = Consumer(
+        client_config(settings, errors)
+        | {
+            "group.id": settings.app_id,  # librdkafka wants one; nothing is committed and the group is not joined
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",  # where rows expire, the oldest ones may be gone
+            "fetch.wait.max.ms": 50,
+        }
+    )
+    try:
+        yield consumer
+    except KafkaException as error:
+        raise Doubt(f"{purpose}: {errors.explain(error)}") from None
+    finally:
+        consumer.close()
+
+
+def _no_broker(settings: Settings, reason: str) -> str:
+    message = f"no Kafka broker at {settings.bootstrap_servers}: {reason}"
+    if "bootstrap_servers" in settings.model_fields_set:
+        return f"{message}; check SIZER_BOOTSTRAP_SERVERS and that the broker runs"
+    return f"{message}; start one with `sizer broker`, or set SIZER_BOOTSTRAP_SERVERS to yours"

@@ -1,0 +1,29 @@
+"""The way out when we cannot be sure: at once, before anything else is published."""
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+import structlog
+
+DOUBT_STATUS = 70
+"""Exit status of any doubt about state or ownership (sysexits' EX_SOFTWARE); a supervisor restarts the worker."""
+
+_log = structlog.get_logger("sizer")
+
+
+def exit_in_doubt(message: str, *, error: BaseException | None = None) -> NoReturn:
+    """Say why and end the process with status 70.
+
+    Not by an exception: Faust's services would catch it, log it and go on. Transactions that are open stay
+    unfinished; whoever opens the partition next fences and aborts them. `error`: one whose traceback tells more,
+    that is, one that nobody foresaw.
+    """
+    try:
+        _log.critical("in doubt, exiting to be restarted", reason=message, exc_info=error)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(DOUBT_STATUS)

@@ -1,0 +1,122 @@
+"""The Faust app. `faust -A app.stream.faust_app worker` runs it by Faust's own command line, `sizer worker` by ours."""
+
+from collections.abc import Set
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from faust.types import TP
+from yarl import URL
+
+from app.codecs.policy_file import load_policy
+from app.core.policy import Policy
+from app.processor import TABLES
+from app.settings import Settings, load_settings
+from app.stream.consumer import ChunkSchema, Transport, feed
+from app.stream.partitions import Partitions
+from app.stream.startup import await_topics
+from app.stream.tables import RowTable, Tables
+from app.stream.topics import changelog_topic
+from app.topics import FILLS, INPUTS
+
+_REBALANCE_SECONDS = 60.0
+_BUFFERED_CHUNKS = 16
+_HINT_SECONDS = 3.0
+_DAY_SECONDS = 24 * 60 * 60.0
+
+
+class _Boot(BootStrategy):
+    """Without Faust's producer: nothing goes through it."""
+
+    enable_kafka_producer = False
+
+
+class SizerApp(faust.App):
+    """One worker: the agent on the inputs, the three tables, and the partitions with their tasks."""
+
+    BootStrategy = _Boot
+    partitions: Partitions
+
+    def __init__(self, settings: Settings, policy: Policy) -> None:
+        """Nothing is connected or written before it is started."""
+        super().__init__(settings.app_id, **_faust_settings(settings))
+        self.settings = settings
+        self.policy = policy
+        self._fills = settings.topic(FILLS)
+        self.topic_names = {
+            *map(settings.topic, INPUTS),
+            *(changelog_topic(settings, table) for table in TABLES),
+        }
+        inputs = self.topic(*map(settings.topic, INPUTS), schema=ChunkSchema(), acks=False)
+        self.agent(inputs, name="feed")(feed)
+        for table in TABLES:
+            # A buffer of one: chunks are written as they come. Faust treats an active buffer of one in its own way.
+            self.Table(table, schema=ChunkSchema(), standby_buffer_size=1)
+        self.on_partitions_revoked.connect(self._pause)
+
+    def _crash(self, reason: BaseException) -> None:
+        """Keep the first reason: the services that go down with a crash have reasons of their own."""
+        super()._crash(self.crash_reason or reason)
+
+    async def on_first_start(self) -> None:
+        """Wait for a broker and check the topics, before anything else; raises UserError."""
+        facts = await await_topics(self.settings)
+        self.partitions = Partitions(self.settings, self.policy, facts, self._read_again)
+        await super().on_first_start()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a broker was found and the topics are in order, so that there may be partitions."""
+        return hasattr(self, "partitions")
+
+    def fills_of(self, tps: Set[TP]) -> Set[TP]:
+        """Return those of the partitions that are fills: they come first."""
+        return {tp for tp in tps if tp.topic == self._fills}
+
+    def _read_again(self, tp: TP, offset: int) -> None:
+        self.consumer.read_again(tp, offset)
+
+    async def _pause(self, _app: Any, _revoked: Set[TP], **_: Any) -> None:
+        await self.partitions.pause()
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Faust's folders are not used: the partitions make their own."""
+
+
+def _faust_settings(settings: Settings) -> dict[str, Any]:
+    rebalance_timeout = max(_REBALANCE_SECONDS, settings.session_timeout)
+    return {
+        "broker": [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")],
+        "datadir": settings.data_dir,
+        "autodiscover": False,
+        "TableManager": Tables,
+        "Table": RowTable,
+        "table_standby_replicas": 1,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "web_enabled": settings.web_port != 0,
+        "web_port": settings.web_port or None,
+        "stream_buffer_maxsize": _BUFFERED_CHUNKS,
+        "stream_wait_empty": False,
+        # Its check compares with the high waters, which are 0 for owned partitions.
+        "recovery_consistency_check": False,
+        "consumer_auto_offset_reset": "earliest",
+        "broker_commit_interval": _HINT_SECONDS,
+        "broker_session_timeout": settings.session_timeout,
+        "broker_heartbeat_interval": settings.session_timeout / 3,
+        "broker_rebalance_timeout": rebalance_timeout,
+        "broker_request_timeout": rebalance_timeout + 30,
+        # Restoring fetches nothing: a long one must not look idle.
+        "broker_max_poll_interval": _DAY_SECONDS,
+    }
+
+
+def __getattr__(name: str) -> SizerApp:
+    """Build the app when Faust's command line asks for it, from the environment; importing this does nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    settings = load_settings()
+    return SizerApp(settings, load_policy(settings.policy_file))

@@ -1,0 +1,232 @@
+"""The partitions of this worker: which it owns, which it stands by for, and what happens when that changes."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import structlog
+from faust.types import TP
+
+from app.core.policy import Policy
+from app.errors import Doubt, UserError
+from app.processor import TABLES, Processor
+from app.processor.partitioners import partitioner
+from app.settings import Settings
+from app.stream.inbox import Chunk, Inbox
+from app.stream.producers import Producers
+from app.stream.restore import prepare_standby, restore
+from app.stream.startup import InputState, check_partition
+from app.stream.store import LocalTables, PartitionStore
+from app.stream.task import PartitionTask
+from app.stream.topics import TopicFacts, changelog_topic, check_topics
+from app.topics import INPUTS, OUTPUTS, SIGNALS
+
+_GAPS_LIMIT = 20
+
+_log = structlog.get_logger("sizer")
+
+T = TypeVar("T")
+
+
+class Partitions:
+    """Opens, keeps and closes the tasks of the partitions that the group assigns to this worker."""
+
+    def __init__(
+        self, settings: Settings, policy: Policy, facts: TopicFacts, read_again: Callable[[TP, int], None]
+    ) -> None:
+        """`read_again`: called with an input partition and the offset from which it has to be read once more."""
+        self._settings = settings
+        self._policy = policy
+        self._facts = facts
+        self._read_again = read_again
+        self._logical = {settings.topic(topic): topic for topic in INPUTS}
+        self._names = {topic: settings.topic(topic) for topic in OUTPUTS}
+        self._names |= {table: changelog_topic(settings, table) for table in TABLES}
+        self._tasks: dict[int, PartitionTask] = {}
+        self._owned: set[int] = set()
+        self._gaps: dict[TP, int] = {}
+        self._generation = 0
+        self._is_closed = False
+        self.local_tables = LocalTables(settings.data_dir / settings.app_id, facts.changelog_ids)
+        # Opening and committing wait for brokers; the threads do next to nothing else.
+        self._executor = ThreadPoolExecutor(max_workers=32, thread_name_prefix="partition")
+
+    @property
+    def tasks(self) -> Mapping[int, PartitionTask]:
+        """The tasks by partition."""
+        return self._tasks
+
+    def owns(self, partition: int) -> bool:
+        """Tell whether the partition's local rows are its task's, also while that is being opened."""
+        return partition in self._owned
+
+    def positions(self) -> dict[TP, int]:
+        """Return where each owned input partition has to be read from."""
+        return {
+            TP(name, partition): task.inbox.expected[topic]
+            for partition, task in self._tasks.items()
+            for name, topic in self._logical.items()
+        }
+
+    def committed_positions(self) -> dict[TP, int]:
+        """Return up to where each owned input partition is processed for good."""
+        return {
+            TP(name, partition): task.committed_positions[topic]
+            for partition, task in self._tasks.items()
+            for name, topic in self._logical.items()
+        }
+
+    def has_room(self, tp: TP) -> bool:
+        """Tell whether more should be fetched of an input partition."""
+        task = self._tasks.get(tp.partition)
+        return task is not None and task.inbox.has_room
+
+    def offer(self, chunk: Chunk) -> None:
+        """Give a chunk of an input partition to its task, if this worker still has it."""
+        task = self._tasks.get(chunk.partition)
+        if task is None:
+            return
+        tp = TP(chunk.topic, chunk.partition)
+        topic = self._logical[chunk.topic]
+        if task.offer(topic, chunk):
+            self._gaps.pop(tp, None)
+            return
+        self._gaps[tp] = self._gaps.get(tp, 0) + 1
+        expected = task.inbox.expected[topic]
+        if self._gaps[tp] > _GAPS_LIMIT:
+            raise Doubt(
+                f"partition {tp.partition}: {tp.topic} cannot be read from offset {expected}, only from"
+                f" {chunk.position}: its records may have been deleted before they were processed"
+            )
+        self._read_again(tp, expected)
+
+    async def pause(self) -> None:
+        """Finish what is in flight and begin nothing; before the group moves partitions.
+
+        Were a transaction in flight while the next owner fences this one, its end could not be known.
+        """
+        await asyncio.gather(*(task.pause() for task in self._tasks.values()))
+
+    async def rebalance(self, generation: int, actives: set[TP], standbys: set[TP]) -> None:
+        """Take up a new assignment: close tasks that are gone, open new ones, let the kept ones go on.
+
+        Raises UserError if the worker must refuse, Doubt if a partition could not be taken over.
+        """
+        owned = await self._active_partitions(actives)
+        # If the group went through a generation without this worker, another may have had its partitions meanwhile.
+        is_unbroken = generation == self._generation + 1
+        self._generation = generation
+        gone = [partition for partition in self._tasks if not is_unbroken or partition not in owned]
+        await self._close(gone)
+        standby = {tp.partition for tp in standbys} - owned
+        self.local_tables.close_all_but(owned | standby)
+        self._owned = owned
+        new = sorted(owned - self._tasks.keys())
+        started = time.monotonic()
+        opened = await asyncio.gather(*(self._in_thread(self._open, partition) for partition in new))
+        for partition, parts in zip(new, opened, strict=True):
+            self._tasks[partition] = self._task(partition, *parts)
+        await asyncio.gather(*(self._in_thread(self._prepare_standby, partition) for partition in standby))
+        if self._is_closed:
+            await self._close(list(self._tasks))
+            return
+        for task in self._tasks.values():
+            task.resume()
+        _log.info(
+            "assigned",
+            generation=generation,
+            partitions=sorted(owned),
+            opened=new,
+            closed=sorted(gone),
+            standby=sorted(standby),
+            seconds=round(time.monotonic() - started, 2),
+        )
+
+    async def close(self) -> None:
+        """Finish what is in flight and open nothing any more; for the end of the process.
+
+        The local tables stay open: a rebalance may be going on in other threads, and a kill would be no worse.
+        """
+        self._is_closed = True
+        await self._close(list(self._tasks))
+
+    async def _active_partitions(self, actives: set[TP]) -> set[int]:
+        """Return the partitions of which this worker has all of signals, fills and changelogs.
+
+        Where it has not, the topics have become different, and it must refuse; or a member of the group subscribes to
+        less, as one that is being stopped while it starts, and the next rebalance puts it right.
+        """
+        by_topic: dict[str, set[int]] = {name: set() for name in (*self._logical, *map(self._names.__getitem__, TABLES))}
+        for tp in actives:
+            if tp.topic in by_topic:
+                by_topic[tp.topic].add(tp.partition)
+        owned = set.intersection(*by_topic.values())
+        if set.union(*by_topic.values()) - owned or any(partition >= self._facts.partition_count for partition in owned):
+            facts = await asyncio.to_thread(check_topics, self._settings)
+            if facts.partition_count != self._facts.partition_count:
+                raise UserError(
+                    f"topic {self._settings.topic(SIGNALS)} had {self._facts.partition_count} partitions when this worker"
+                    f" started and now has {facts.partition_count}: their number must stay the same, for ever"
+                )
+            _log.warning("incomplete assignment", owned=sorted(owned))
+        return owned
+
+    async def _close(self, partitions: list[int]) -> None:
+        await asyncio.gather(*(self._tasks[partition].close() for partition in partitions))
+        for partition in partitions:
+            del self._tasks[partition]
+
+    def _open(self, partition: int) -> tuple[Producers, PartitionStore, Processor, InputState]:
+        """Fence, restore, check: in this order. What a former owner still commits would be missing otherwise."""
+        settings = self._settings
+        started = time.monotonic()
+        producers = Producers(settings, partition)
+        try:
+            producers.fence()
+            tables = self.local_tables.partition(partition)
+            restored = restore(settings, partition, tables, self._facts.tombstone_seconds)
+            store = PartitionStore(tables)
+            processor = self._processor(partition, store)
+            state = check_partition(settings, partition, processor)
+        except BaseException:
+            producers.close()
+            raise
+        _log.debug("opened", partition=partition, restored=restored, seconds=round(time.monotonic() - started, 2))
+        return producers, store, processor, state
+
+    def _processor(self, partition: int, store: PartitionStore) -> Processor:
+        settings, count = self._settings, self._facts.partition_count
+        try:
+            return Processor(
+                partition,
+                store,
+                self._policy,
+                partition_count=count,
+                partition_of=partitioner(settings.partitioner, count),
+                partitioner_name=settings.partitioner,
+                topic_names={topic: settings.topic(topic) for topic in INPUTS},
+            )
+        except UserError as error:
+            raise UserError(f"topic {settings.topic(SIGNALS)}: {error}") from None
+
+    def _task(
+        self, partition: int, producers: Producers, store: PartitionStore, processor: Processor, state: InputState
+    ) -> PartitionTask:
+        return PartitionTask(
+            partition,
+            processor,
+            store,
+            producers,
+            Inbox(state.positions, state.ends),
+            topic_names=self._names,
+            executor=self._executor,
+        )
+
+    def _prepare_standby(self, partition: int) -> None:
+        tables = self.local_tables.partition(partition)
+        prepare_standby(self._settings, partition, tables, self._facts.tombstone_seconds)
+
+    async def _in_thread(self, function: Callable[[int], T], partition: int) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, partition)

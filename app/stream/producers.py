@@ -1,0 +1,124 @@
+"""The transactional producers of one partition."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from app.errors import Doubt
+from app.settings import Settings
+from app.stream.clients import BrokerErrors, client_config
+
+TRANSACTION_SECONDS = 10
+"""A transaction that takes longer is aborted by the broker. Short, because the last one of a worker that died holds
+up whoever reads committed records of the partition until then."""
+
+_OPEN_SECONDS = 60.0
+_QUEUE_RECORDS = 1_000_000
+_QUEUE_KILOBYTES = 1_000_000
+_MESSAGE_BYTES = 1_000_000_000
+"""librdkafka's maximum: it compares before compression, the broker after it, and a dead letter must pass."""
+_POLL_SECONDS = 0.05
+
+
+class Producers:
+    """Two producers with transactional ids of their own, in turn.
+
+    A producer cannot begin before the markers of its last transaction are written; the other one can. A former owner
+    of the partition may have a transaction open under either id, so opening fences both.
+    """
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        self._partition = partition
+        self._errors = BrokerErrors()
+        self._producers = [
+            Producer(self._config(settings, f"{settings.app_id}-{partition}-{number}")) for number in (0, 1)
+        ]
+        self._turns = cycle(self._producers)
+        self._current = self._producers[0]
+        self._offsets: dict[str, int] = {}
+
+    def _config(self, settings: Settings, transactional_id: str) -> dict[str, Any]:
+        return client_config(settings, self._errors) | {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
+            "message.timeout.ms": TRANSACTION_SECONDS * 1000,
+            "linger.ms": 0,
+            "message.max.bytes": _MESSAGE_BYTES,
+            "queue.buffering.max.messages": _QUEUE_RECORDS,
+            "queue.buffering.max.kbytes": _QUEUE_KILOBYTES,
+        }
+
+    def fence(self) -> None:
+        """Fence former owners and end their open transactions; blocks. Raises Doubt.
+
+        When it returns, all they have ever committed can be read, and nothing is added by them any more.
+        """
+        for producer in self._producers:
+            try:
+                producer.list_topics(
+                    timeout=_OPEN_SECONDS
+                )  # else the first request may wait half a second for a broker
+                producer.init_transactions(_OPEN_SECONDS)
+            except KafkaException as error:
+                producer.poll(0)
+                raise self._doubt("the former owner could not be fenced", error) from None
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._current = next(self._turns)
+        self._offsets = {}
+        try:
+            self._current.begin_transaction()
+        except KafkaException as error:
+            raise self._doubt("a transaction could not begin", error) from None
+
+    def produce(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
+    ) -> None:
+        """Add a record to the transaction, to be sent at once. `topic`: real name."""
+        extra = {"headers": list(headers)} if headers else {}
+        self._send(topic, key, value, extra)
+
+    def produce_rows(self, topic: str, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Add rows to a changelog; `commit` tells the offset of the last one."""
+        last = len(rows) - 1
+        for number, (key, value) in enumerate(rows):
+            self._send(topic, key, value, {"on_delivery": self._on_delivery} if number == last else {})
+
+    def _send(self, topic: str, key: bytes | None, value: bytes | None, extra: dict[str, Any]) -> None:
+        while True:
+            try:
+                self._current.produce(topic, value, key, self._partition, **extra)
+            except BufferError:
+                self._current.poll(_POLL_SECONDS)
+            except KafkaException as error:
+                raise self._doubt(f"a record for {topic} was not taken", error) from None
+            else:
+                return
+
+    def commit(self) -> Mapping[str, int]:
+        """Commit the transaction; blocks. Return the last rows' offsets by changelog topic. Raises Doubt.
+
+        Time is given by the transaction itself: librdkafka tries again as long as it can still succeed.
+        """
+        try:
+            self._current.commit_transaction(TRANSACTION_SECONDS * 2)
+        except KafkaException as error:
+            self._current.poll(0)
+            raise self._doubt("it is not known whether a transaction was committed", error) from None
+        return self._offsets
+
+    def close(self) -> None:
+        """Close both; a transaction that is open is aborted. Blocks."""
+        for producer in self._producers:
+            producer.close()
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        topic, offset = message.topic(), message.offset()
+        if error is None and topic is not None and offset is not None:
+            self._offsets[topic] = offset
+
+    def _doubt(self, what: str, error: KafkaException) -> Doubt:
+        return Doubt(f"partition {self._partition}: {what}: {self._errors.explain(error)}")

@@ -1,0 +1,111 @@
+"""Bringing a partition's local tables up to the end of their changelogs, after its former owners were fenced."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from app.errors import Doubt, UserError
+from app.settings import Settings
+from app.stream.clients import REQUEST_SECONDS, committed_reader
+from app.stream.store import LocalTable
+from app.stream.topics import changelog_topic
+
+_BATCH = 5_000
+_STALLED_SECONDS = 60.0
+
+_log = structlog.get_logger("sizer")
+
+
+def restore(
+    settings: Settings, partition: int, tables: Mapping[str, LocalTable], tombstone_seconds: Mapping[str, float]
+) -> int:
+    """Read each table's changelog from where its local rows end to the end; blocks. Return the number of records read.
+
+    Only committed records are read, and the former owners' last transactions have ended, so the ends that are found
+    now are the state's; each table's own offset tells where to begin, wherever a kill left the others.
+
+    Raises UserError if a changelog ends before the local rows do, Doubt if reading stalls.
+    """
+    with committed_reader(settings, f"partition {partition}: its state could not be restored") as consumer:
+        return _Restoration(settings, partition, tables, consumer).run(tombstone_seconds)
+
+
+def prepare_standby(
+    settings: Settings, partition: int, tables: Mapping[str, LocalTable], tombstone_seconds: Mapping[str, float]
+) -> None:
+    """Make sure that a standby may go on from its local rows; blocks. Raises as `restore` does."""
+    with committed_reader(settings, f"partition {partition}: its state could not be restored") as consumer:
+        _Restoration(settings, partition, tables, consumer).drop_outdated(tombstone_seconds)
+
+
+class _Restoration:
+    def __init__(
+        self, settings: Settings, partition: int, tables: Mapping[str, LocalTable], consumer: Consumer
+    ) -> None:
+        self._partition = partition
+        self._tables = {changelog_topic(settings, name): table for name, table in tables.items()}
+        self._consumer = consumer
+        self._ends = {topic: self._end(topic, table) for topic, table in self._tables.items()}
+        self._unfinished = set(self._tables)
+
+    def _end(self, topic: str, table: LocalTable) -> int:
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, self._partition), timeout=REQUEST_SECONDS)
+        if table.next_offset > end:
+            raise UserError(
+                f"topic {topic} ends at offset {end} in partition {self._partition} but the local state was written up"
+                f" to {table.next_offset}: the topic has lost committed records; to take what it still has for the"
+                f" truth, remove the folder {table.path}"
+            )
+        return end
+
+    def drop_outdated(self, tombstone_seconds: Mapping[str, float]) -> None:
+        """Throw away local rows that missed changes for so long that deletions may be compacted away by now."""
+        for topic, table in self._tables.items():
+            age = time.time() - table.written_at
+            if 0 < table.next_offset < self._ends[topic] and age > tombstone_seconds[table.table] / 2:
+                _log.info("local table is outdated, restoring it from its changelog", topic=topic, days=age // 86_400)
+                table.clear()
+
+    def run(self, tombstone_seconds: Mapping[str, float]) -> int:
+        """Read until all ends are reached."""
+        self.drop_outdated(tombstone_seconds)
+        self._consumer.assign(
+            [TopicPartition(topic, self._partition, table.next_offset) for topic, table in self._tables.items()]
+        )
+        count = 0
+        deadline = time.monotonic() + _STALLED_SECONDS
+        while self._unfinished:
+            # consume(n, timeout) would wait for the whole time-out unless n messages are there.
+            first = self._consumer.poll(1.0)
+            if first is not None:
+                count += self._write([first, *self._consumer.consume(_BATCH, 0)])
+                deadline = time.monotonic() + _STALLED_SECONDS
+            elif time.monotonic() > deadline:
+                raise Doubt(f"partition {self._partition}: nothing came of {', '.join(sorted(self._unfinished))}")
+        return count
+
+    def _write(self, messages: list[Message]) -> int:
+        rows: defaultdict[str, list[tuple[bytes, bytes | None]]] = defaultdict(list)
+        offsets: dict[str, int] = {}
+        for message in messages:
+            error = message.error()
+            topic, offset = message.topic(), message.offset()
+            assert topic is not None
+            assert offset is not None
+            if error is None:
+                key = message.key()
+                assert isinstance(key, bytes), "rows have keys: ours are written, a compacted topic takes no others"
+                rows[topic].append((key, message.value()))
+                offsets[topic] = offset
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
+                offsets[topic] = offset - 1  # records behind the last row are markers
+                if offset >= self._ends[topic]:
+                    self._unfinished.discard(topic)
+            else:
+                raise KafkaException(error)
+        for topic, offset in offsets.items():
+            self._tables[topic].write(rows[topic], offset)
+        return sum(map(len, rows.values()))

@@ -1,0 +1,107 @@
+"""What has to hold before the worker starts, and before it takes up a partition (rules: "refuses to start")."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import structlog
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from app.errors import Doubt, UserError
+from app.processor import Processor
+from app.settings import Settings
+from app.stream.clients import REQUEST_SECONDS, BrokerErrors, BrokerUnavailableError, client_config, committed_reader
+from app.stream.topics import TopicFacts, changelog_topic, check_topics
+from app.topics import INPUTS, SIZED_ORDERS
+
+_BACKOFF_SECONDS = 0.25
+_BACKOFF_LIMIT_SECONDS = 4.0
+
+_log = structlog.get_logger("sizer")
+
+
+class InputState(NamedTuple):
+    """Where the input topics of a partition stand, by logical name."""
+
+    positions: Mapping[str, int]
+    ends: Mapping[str, int]
+
+
+async def await_topics(settings: Settings, check: Callable[[Settings], TopicFacts] = check_topics) -> TopicFacts:
+    """Wait for a broker, however long it takes, and check the topics; said once, not at each try. Raises UserError."""
+    backoff = _BACKOFF_SECONDS
+    is_told = False
+    while True:
+        try:
+            facts = await asyncio.to_thread(check, settings)
+        except BrokerUnavailableError as error:
+            if not is_told:
+                _log.warning("waiting for a broker", reason=str(error))
+                is_told = True
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, _BACKOFF_LIMIT_SECONDS)
+        else:
+            if is_told:
+                _log.info("a broker answers", bootstrap_servers=settings.bootstrap_servers)
+            return facts
+
+
+def check_partition(settings: Settings, partition: int, processor: Processor) -> InputState:
+    """Check a partition's restored state against its topics, and return where its input goes on; blocks.
+
+    Raises UserError if the next offset of an input topic lies outside its log, or if there are answers but no state.
+    """
+    errors = BrokerErrors()
+    admin = AdminClient(client_config(settings, errors))
+    try:
+        starts = _offsets(admin, settings, partition, OffsetSpec.earliest())
+        ends = _offsets(admin, settings, partition, OffsetSpec.latest())
+        if processor.is_new and _has_records(settings, settings.topic(SIZED_ORDERS), partition):
+            raise UserError(
+                f"topic {settings.topic(SIZED_ORDERS)} has records in partition {partition} but there is no state in"
+                f" {changelog_topic(settings, 'portfolios')}: signals would be answered twice; set SIZER_APP_ID to the"
+                " one that wrote them, or SIZER_TOPIC_PREFIX to begin with new topics"
+            )
+    except KafkaException as error:
+        raise Doubt(f"partition {partition}: its topics could not be checked: {errors.explain(error)}") from None
+    for topic in INPUTS:
+        name = settings.topic(topic)
+        start, end = starts[name], ends[name]
+        position = processor.positions.get(topic)
+        if position is None:
+            processor.advance(topic, start)  # a first start reads from the earliest offset
+        elif not start <= position <= end:
+            raise UserError(
+                f"topic {name}, partition {partition}: the next offset to process is {position} but the log has"
+                f" {start} to {end}: records were deleted before they were processed, or the topic was created again;"
+                " bring the records back, or set another SIZER_APP_ID and SIZER_TOPIC_PREFIX to begin without them"
+            )
+    positions = {topic: processor.positions[topic] for topic in INPUTS}
+    return InputState(positions, {topic: ends[settings.topic(topic)] for topic in INPUTS})
+
+
+def _offsets(admin: AdminClient, settings: Settings, partition: int, spec: OffsetSpec) -> dict[str, int]:
+    """Return an offset of each input topic by real name; the latest one is where the committed records end."""
+    wanted = {TopicPartition(settings.topic(topic), partition): spec for topic in INPUTS}
+    futures = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_SECONDS)
+    return {where.topic: future.result().offset for where, future in futures.items()}
+
+
+def _has_records(settings: Settings, topic: str, partition: int) -> bool:
+    """Tell whether there is any committed record: markers and what was aborted take up offsets too."""
+    deadline = time.monotonic() + REQUEST_SECONDS
+    with committed_reader(settings, f"topic {topic}, partition {partition}, could not be read") as consumer:
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        while time.monotonic() < deadline:
+            message = consumer.poll(1.0)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                return True
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
+                return False
+            raise KafkaException(error)
+    raise Doubt(f"partition {partition}: topic {topic} could not be read within {REQUEST_SECONDS:.0f} s")

@@ -1,0 +1,176 @@
+"""The local copy of a table's partition: one RocksDB, a cache of its changelog up to a known offset."""
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import structlog
+from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+_OFFSET_KEY = b"__faust\0offset__"
+"""Where Faust's own store keeps it too. No row has this key: ids cannot contain U+0000."""
+
+_CACHE_BYTES = 64 * 1024 * 1024
+_WRITE_BUFFER_BYTES = 8 * 1024 * 1024
+_BLOOM_BITS = 10
+_OPEN_FILES = 64
+_DAY_SECONDS = 24 * 60 * 60
+EXPIRY_SECONDS: Mapping[str, int] = {"signal_ids": 7 * _DAY_SECONDS}
+"""How long rows of a table are kept at least, as in its changelog. The rules ask for 48 hours and never look at
+whether an older row is still there."""
+
+_log = structlog.get_logger("sizer")
+
+
+@cache
+def _shared_cache() -> Cache:
+    """One block cache for all databases of the process: the default is one each, of 2 GiB in Faust's store."""
+    return Cache(_CACHE_BYTES)
+
+
+def _options() -> Options:
+    table = BlockBasedOptions()
+    table.set_block_cache(_shared_cache())
+    table.set_bloom_filter(_BLOOM_BITS, block_based=False)  # most ids that are asked for are new
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)  # noqa: FBT003 - RocksDB's own signature
+    options.set_block_based_table_factory(table)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_max_open_files(_OPEN_FILES)
+    options.set_keep_log_file_num(2)
+    options.set_max_background_jobs(2)
+    return options
+
+
+class LocalTable:
+    """Rows of one table and partition as of a changelog offset.
+
+    Rows and offset are written by one atomic batch: whatever the process dies of, the two agree, and restoring from
+    the offset completes the rows. Nothing is synced: what a power cut takes away is read from the changelog again.
+    """
+
+    def __init__(self, table: str, path: Path) -> None:
+        """Open or create it; one that RocksDB cannot read is thrown away, the changelog has everything."""
+        self.table = table
+        self.path = path
+        self._db = self._open()
+        raw = self._db.get(_OFFSET_KEY)
+        self._offset, self._written_at = (-1, 0) if raw is None else (int(part) for part in raw.split())
+
+    @property
+    def next_offset(self) -> int:
+        """The changelog offset from which it has to be read on."""
+        return self._offset + 1
+
+    @property
+    def written_at(self) -> float:
+        """When it was last known to be up to its offset, in seconds since the epoch."""
+        return self._written_at
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row's value, None if there is no such row."""
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def scan(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over the rows from key `start` on, in ascending order of the keys' bytes."""
+        return (item for item in self._db.items(from_key=start) if item[0] != _OFFSET_KEY)
+
+    def write(self, changes: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
+        """Write or delete rows, whose last change is at changelog offset `offset`."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        self._offset = max(self._offset, offset)
+        self._written_at = int(time.time())
+        batch.put(_OFFSET_KEY, b"%d %d" % (self._offset, self._written_at))
+        self._db.write(batch)
+
+    def begin_at(self, offset: int) -> None:
+        """Take the changelog before `offset` as read: it is gone from there, because its rows have expired."""
+        self._offset = max(self._offset, offset - 1)
+
+    def clear(self) -> None:
+        """Throw everything away, to be restored from the changelog's beginning."""
+        self.close()
+        shutil.rmtree(self.path)
+        self._offset, self._written_at = -1, 0
+        self._db = self._open()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def _open(self) -> Rdict:
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._open_once()
+        except Exception as error:  # rocksdict raises nothing narrower
+            if "orruption" not in str(error):
+                raise
+            _log.warning(
+                "local table is corrupt, restoring it from its changelog", path=str(self.path), error=str(error)
+            )
+            shutil.rmtree(self.path)
+            self.path.mkdir()
+            return self._open_once()
+
+    def _open_once(self) -> Rdict:
+        expiry = EXPIRY_SECONDS.get(self.table)
+        # With a time to live RocksDB drops old rows when it compacts, the offset too if it stays the same for so
+        # long: then the table is restored from the beginning, which is what it needs after such a time anyway.
+        access = AccessType.read_write() if expiry is None else AccessType.with_ttl(expiry)
+        return Rdict(str(self.path), options=_options(), access_type=access)
+
+
+class LocalTables:
+    """All local tables that are open, by table and partition.
+
+    They lie in folders named by the changelog's topic id: what was written for a topic that has been deleted since
+    can never be taken for the state of its successor. Such folders are removed.
+    """
+
+    def __init__(self, folder: Path, changelog_ids: Mapping[str, str]) -> None:
+        self._folders = {table: folder / table / topic_id for table, topic_id in changelog_ids.items()}
+        self._open: dict[tuple[str, int], LocalTable] = {}
+        for current in self._folders.values():
+            for other in current.parent.iterdir() if current.parent.is_dir() else ():
+                if other.name != current.name:
+                    shutil.rmtree(other, ignore_errors=True)
+
+    def open(self, table: str, partition: int) -> LocalTable:
+        """Return a local table, opened if it is not yet."""
+        key = (table, partition)
+        if key not in self._open:
+            self._open[key] = LocalTable(table, self._folders[table] / str(partition))
+        return self._open[key]
+
+    def partition(self, partition: int) -> dict[str, LocalTable]:
+        """Return all tables of a partition by name, opened if they are not yet."""
+        return {table: self.open(table, partition) for table in self._folders}
+
+    def close_all_but(self, partitions: Iterable[int] = ()) -> None:
+        """Close the tables of all other partitions."""
+        kept = set(partitions)
+        for key in [key for key in self._open if key[1] not in kept]:
+            self._open.pop(key).close()
+
+
+class PartitionStore:
+    """The committed rows of one partition, as the processor reads them (`app.processor.Store`)."""
+
+    def __init__(self, tables: Mapping[str, LocalTable]) -> None:
+        self.tables = tables
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return a row's value, None if there is no such row."""
+        return self.tables[table].get(key)
+
+    def scan(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over the rows from key `start` on, in ascending order of the keys' bytes."""
+        return self.tables[table].scan(start)

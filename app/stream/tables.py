@@ -1,0 +1,117 @@
+"""The three tables as Faust sees them: it assigns them, names their changelogs and keeps the standbys."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import faust
+from faust.stores.base import Store
+from faust.tables import TableManager
+from faust.types import TP, EventT
+
+from app.stream.doubt import exit_in_doubt
+from app.stream.inbox import Chunk
+from app.stream.store import LocalTable
+from app.stream.topics import changelog_topic
+
+if TYPE_CHECKING:
+    from app.stream.consumer import Consumer
+    from app.stream.faust_app import SizerApp
+
+_READ_ONLY = "rows are written by the tasks of the partitions only"
+
+
+class RowStore(Store[bytes, bytes]):
+    """A table's rows on this worker. To be read; written by the tasks, and by Faust's recovery on standbys."""
+
+    app: "SizerApp"
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Return the changelog offset up to which the local rows are complete."""
+        offset = self._local(tp.partition).next_offset - 1
+        return None if offset < 0 else offset
+
+    def apply_changelog_batch(
+        self, batch: Iterable[EventT], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
+    ) -> None:
+        """Write chunks of the changelog to standby partitions.
+
+        An owned partition is its task's: chunks from its time as a standby may still come out of Faust's buffers, and
+        would put old rows over new ones.
+        """
+        for event in batch:
+            if not self.app.partitions.owns(event.message.partition):
+                try:
+                    self._apply(event.message.tp, cast("Chunk", event.value))
+                except Exception as error:  # noqa: BLE001 - Faust would log it and leave the row out
+                    exit_in_doubt(f"standby of partition {event.message.partition} could not be written", error=error)
+
+    def _apply(self, tp: TP, chunk: Chunk) -> None:
+        local = self._local(tp.partition)
+        if chunk.position > local.next_offset:
+            cast("Consumer", self.app.consumer).mend_standby(self.table_name, tp)
+        elif chunk.next_position > local.next_offset:
+            rows = [(row.key, row.value) for row in chunk.records if row.offset >= local.next_offset]
+            local.write(rows, chunk.next_position - 1)
+
+    def _local(self, partition: int) -> LocalTable:
+        return self.app.partitions.local_tables.open(self.table_name, partition)
+
+    def _owned(self) -> Iterator[LocalTable]:
+        return (self._local(partition) for partition in sorted(self.app.partitions.tasks))
+
+    def reset_state(self) -> None:
+        """Faust's `reset` command is not for this state."""
+        raise NotImplementedError(_READ_ONLY)
+
+    async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:  # noqa: FBT001, FBT002
+        """There is nothing to back up: the changelog has it all."""
+        raise NotImplementedError(_READ_ONLY)
+
+    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:  # noqa: FBT001, FBT002
+        """There is nothing to back up: the changelog has it all."""
+        raise NotImplementedError(_READ_ONLY)
+
+    def __getitem__(self, key: bytes) -> bytes:
+        for local in self._owned():
+            value = local.get(key)
+            if value is not None:
+                return value
+        raise KeyError(key)
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        raise NotImplementedError(_READ_ONLY)
+
+    def __delitem__(self, key: bytes) -> None:
+        raise NotImplementedError(_READ_ONLY)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key for local in self._owned() for key, _ in local.scan(b""))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class RowTable(faust.Table[bytes, bytes]):
+    """A table over a `RowStore`."""
+
+    app: "SizerApp"
+
+    def _new_store(self) -> RowStore:
+        return RowStore("rows:", self.app, self, table_name=self.name, loop=self.loop)
+
+    def _changelog_topic_name(self) -> str:
+        return changelog_topic(self.app.settings, self.name)
+
+
+class Tables(TableManager):
+    """Faust's table manager, which has the tasks opened before its recovery begins."""
+
+    app: "SizerApp"
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Take up a new assignment: fence and restore the owned partitions, then let Faust care for the standbys."""
+        assignor = self.app.assignor
+        await self.app.partitions.rebalance(generation_id, assignor.assigned_actives(), assignor.assigned_standbys())
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)

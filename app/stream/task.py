@@ -1,0 +1,137 @@
+"""The task of one partition: records in, one transaction out, then the local rows. Nobody else writes them."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+import structlog
+
+from app.errors import Doubt
+from app.processor import Change, Processor, Record
+from app.stream.doubt import exit_in_doubt
+from app.stream.inbox import Chunk, Inbox, Piece
+from app.stream.producers import Producers
+from app.stream.store import PartitionStore
+
+BATCH_LIMIT = 2_000
+"""Records per transaction: bounds its duration and its memory. Under it, batches grow with the load by themselves,
+because what arrives during a commit waits for the next one."""
+
+_SLICE = 50
+"""Records processed before the event loop, and with it the other partitions, gets its turn: some milliseconds."""
+
+_log = structlog.get_logger("sizer")
+
+
+class PartitionTask:
+    """Processes what is offered, batch by batch, as long as it is not paused.
+
+    Any error ends the process: after a transaction whose outcome is unknown nothing may be processed, and whoever
+    opens the partition next finds out by fencing and restoring.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        processor: Processor,
+        store: PartitionStore,
+        producers: Producers,
+        inbox: Inbox,
+        *,
+        topic_names: Mapping[str, str],
+        executor: Executor,
+    ) -> None:
+        """`topic_names`: real names of the output topics by logical name and of the changelogs by table."""
+        self.partition = partition
+        self.processor = processor
+        self.inbox = inbox
+        self.committed_positions: Mapping[str, int] = dict(inbox.expected)
+        self._store = store
+        self._producers = producers
+        self._topic_names = topic_names
+        self._executor = executor
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._is_paused = False
+        self._running = asyncio.create_task(self._run(), name=f"partition {partition}")
+
+    def offer(self, topic: str, chunk: Chunk) -> bool:
+        """Take a chunk of an input topic (logical name); False if it leaves a gap and has to be read again."""
+        is_taken = self.inbox.offer(topic, chunk)
+        self._wake.set()
+        return is_taken
+
+    async def pause(self) -> None:
+        """Begin no further transaction; return when the current one is committed."""
+        self._is_paused = True
+        await self._idle.wait()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._is_paused = False
+        self._wake.set()
+
+    async def close(self) -> None:
+        """End after the current transaction; what waits is left to the next owner."""
+        await self.pause()
+        self._running.cancel()
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._producers.close)
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self.inbox.is_ready and not self._is_paused:
+                    self._idle.clear()
+                    await self._transact()
+                    self._idle.set()
+        except asyncio.CancelledError:
+            raise
+        except Doubt as doubt:
+            exit_in_doubt(str(doubt))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the batch is not known to be right
+            exit_in_doubt(f"partition {self.partition}: an event could not be processed", error=error)
+
+    async def _transact(self) -> None:
+        """Process a batch and commit all that it caused, its next positions included, by one transaction."""
+        self._producers.begin()
+        count = 0
+        while count < BATCH_LIMIT and (piece := self.inbox.take(min(_SLICE, BATCH_LIMIT - count))) is not None:
+            self._process(piece)
+            count += len(piece.records)
+            await asyncio.sleep(0)
+        changes = self.processor.changes()
+        rows = self._produce_rows(changes)
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._commit, rows)
+        self.processor.committed()
+        self.committed_positions = dict(self.processor.positions)
+
+    def _process(self, piece: Piece) -> None:
+        process = self.processor.process
+        topic, partition = piece.topic, self.partition
+        for record in piece.records:
+            clock = time.time_ns() // 1000
+            outcome = process(Record(topic, partition, record.offset, record.key, record.value, record.headers), clock)
+            # Sent at once: while the next records are processed, these are on their way.
+            for produced in outcome.produced:
+                name = self._topic_names[produced.topic]
+                self._producers.produce(name, produced.key, produced.value, produced.headers)
+        self.processor.advance(topic, piece.next_position)
+
+    def _produce_rows(self, changes: list[Change]) -> Mapping[str, list[tuple[bytes, bytes | None]]]:
+        rows: defaultdict[str, list[tuple[bytes, bytes | None]]] = defaultdict(list)
+        for table, key, value in changes:
+            rows[table].append((key, value))
+        for table, changed in rows.items():
+            self._producers.produce_rows(self._topic_names[table], changed)
+        return rows
+
+    def _commit(self, rows: Mapping[str, list[tuple[bytes, bytes | None]]]) -> None:
+        """Commit the transaction and only then write the local rows; blocks, runs in a thread."""
+        offsets = self._producers.commit()
+        for table, changed in rows.items():
+            self._store.tables[table].write(changed, offsets[self._topic_names[table]])

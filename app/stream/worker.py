@@ -1,0 +1,104 @@
+"""`sizer worker`: one worker in the foreground, from its start to its end."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from app.core.policy import Policy
+from app.errors import UserError
+from app.settings import Settings
+from app.stream.doubt import DOUBT_STATUS, exit_in_doubt
+from app.stream.faust_app import SizerApp
+from app.stream.logs import configure_logging
+
+_STOP_SECONDS = 4.0
+"""A clean end takes a fraction of it; supervisors get a quick end even if Faust or a broker does not answer."""
+
+_log = structlog.get_logger("sizer")
+
+
+def run_worker(settings: Settings, policy: Policy) -> int:
+    """Run a worker until SIGTERM or SIGINT and return its exit status.
+
+    Raises UserError if the worker refuses to start, or to take a partition. Any doubt ends the process with status 70.
+    """
+    configure_logging()
+    with _own(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, policy))
+
+
+@contextmanager
+def _own(data_dir: Path) -> Iterator[None]:
+    """Hold a data directory for this process alone."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = (data_dir / "worker.lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"SIZER_DATA_DIR={data_dir} cannot be written ({error.strerror}): name a folder that can"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"SIZER_DATA_DIR={data_dir} is in use by another worker: give each worker a folder of its own"
+            ) from None
+        yield
+
+
+async def _serve(settings: Settings, policy: Policy) -> int:
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    app = SizerApp(settings, policy)
+    starting = asyncio.create_task(app.start())
+    waiting = {starting, asyncio.create_task(asked.wait()), asyncio.create_task(app.wait_until_stopped())}
+    while not asked.is_set():
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        waiting -= done
+        error = starting.exception() if starting in done else app.crash_reason
+        if isinstance(error, UserError):
+            await _stop(app)
+            raise error
+        if error is not None or app.should_stop:
+            exit_in_doubt("the worker broke down", error=error)
+        if starting in done:
+            _log.info("ready", app_id=settings.app_id, bootstrap_servers=settings.bootstrap_servers)
+    _log.info("stopping")
+    starting.cancel()
+    await _stop(app)
+    _log.info("stopped")
+    return 0
+
+
+async def _stop(app: SizerApp) -> None:
+    """Finish the transactions in flight and leave the group; then let Faust end, as far as it does so in time.
+
+    Once the tasks are closed the end is clean: nothing is in flight, nothing more will be published.
+    """
+    if not app.is_connected:
+        return  # Faust has started nothing yet
+    is_clean = threading.Event()
+    watchdog = threading.Timer(_STOP_SECONDS, lambda: os._exit(0 if is_clean.is_set() else DOUBT_STATUS))
+    watchdog.daemon = True
+    watchdog.start()
+    app.consumer.stop_flow()
+    await app.partitions.pause()
+    hints = app.partitions.committed_positions()
+    await app.partitions.close()
+    is_clean.set()
+    # A service that is stopped while another waits for it cancels that wait: not to be taken for a cancelled task.
+    with suppress(Exception, asyncio.CancelledError):
+        await app.consumer.leave(hints)
+    with suppress(Exception, asyncio.CancelledError):
+        await app.stop()
