@@ -140,11 +140,10 @@ def _checked(name: str, value: object) -> Decimal | int:
 
 
 def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise PolicyError(f"{name} = {value!r}: must be a whole number")
-    if not 1 <= value < AMOUNT_LIMIT:
-        raise PolicyError(f"{name} = {value}: must be at least 1 and below 10^15")
-    return value
+    number = _decimal(name, value)
+    if number < 1 or number != int(number):
+        raise PolicyError(f"{name} = {value}: must be a whole number, at least 1")
+    return int(number)
 
 
 def _decimal(name: str, value: object) -> Decimal:

@@ -2,6 +2,7 @@
 
 In, one object a line: `{"topic":"signals"|"fills","key":"PF-1","value":{…}}`, or `value_base64` / `value_text` for any
 bytes; optional `now`, `offset`, `partition`, `headers`. A line `{"policy":{…}}` restarts the worker with that policy.
+Unknown fields are ignored, as everywhere in JSON input.
 Out, for each input in order, one line a record that it causes, or `{"ignored":…}`, or `{"applied":true}`.
 """
 
@@ -21,7 +22,6 @@ from app.processor.store import MemoryStore
 from app.topics import INPUTS
 
 _VALUES = ("value", "value_base64", "value_text")
-_KNOWN = frozenset({"topic", "key", *_VALUES, "now", "offset", "partition", "headers"})
 _COMMIT_EVERY = 1_000
 _OFFSET_END = 2**63 - 1
 
@@ -101,9 +101,6 @@ class Simulation:
         return processor
 
     def _record(self, document: dict[str, Any]) -> tuple[Record, int | None]:
-        unknown = document.keys() - _KNOWN
-        if unknown:
-            raise LineError(f"{min(unknown)!a} is not known here; known are {', '.join(sorted(_KNOWN))}")
         topic = document.get("topic")
         if topic not in INPUTS:
             raise LineError(f'topic: {fields.shown(topic)} is neither "signals" nor "fills"')
@@ -120,8 +117,8 @@ _EXAMPLE = '{"topic":"signals","key":"PF-1","value":{…}}'
 
 def _policy(document: dict[str, Any]) -> Policy:
     parameters = document["policy"]
-    if len(document) != 1 or not isinstance(parameters, dict):
-        raise LineError('expected {"policy":{…}} with an object of parameters and nothing else')
+    if not isinstance(parameters, dict):
+        raise LineError(f"policy: {fields.shown(parameters)} is not an object of parameters")
     return Policy(parameters)
 
 
@@ -150,7 +147,10 @@ def _value(document: dict[str, Any]) -> bytes | None:
     if name == "value":
         if value is not None and not isinstance(value, dict):
             raise LineError(f"value: {fields.shown(value)} is neither an object nor null; use value_text for others")
-        return None if value is None else orjson.dumps(value)
+        try:
+            return None if value is None else orjson.dumps(value)
+        except orjson.JSONEncodeError as error:
+            raise LineError(f"value: cannot be sent as JSON ({error}); use value_text") from None
     if not isinstance(value, str):
         raise LineError(f"{name}: {fields.shown(value)} is not a string")
     if name == "value_text":

@@ -56,6 +56,11 @@ class Worker:
             self._said.wait_for(lambda: self.said.count(text) >= times or not self._reader.is_alive(), PATIENCE)
         assert self.said.count(text) >= times, f"did not say {text!r}:\n{self.said}"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
     def wait(self) -> int:
         """Wait until it ends and return its exit status."""
         status = self._process.wait(PATIENCE)

@@ -47,7 +47,6 @@ def test_simulate_answers_a_file_and_standard_input_alike(tmp_path: Path) -> Non
         ('{"topic":"signals","key":"A","value_base64":"?"}', "value_base64"),
         ('{"topic":"signals","key":"A","value":{},"now":5}', "now: "),
         ('{"topic":"signals","key":"A","value":{},"offset":-1}', "offset: -1"),
-        ('{"topic":"signals","key":"A","value":{},"patition":1}', "'patition' is not known"),
         ('{"topic":"signals","key":"A","value":{},"headers":{"a":1}}', "headers: "),
         ('{"policy":{"exposure_limit":"0.02"}}', "exposure_limit = 0.02: looser"),
         ('{"policy":5}', "policy"),
