@@ -13,30 +13,8 @@ _LIBRARIES = ("faust", "mode", "aiokafka", "asyncio", "concurrent", "app")
 """`app` is Faust too: its services log by the module of their class. The worker's own logger is `sizer`."""
 
 
-class _LibraryFilter(logging.Filter):
-    """Lets a library say the same thing once a minute, and leaves what the worker says itself to the worker.
-
-    aiokafka tells of a broker that is away ten times a second, Faust of an error at each of its services.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: dict[tuple[str, str], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, (UserError, Doubt)):
-            return False
-        what = (record.name, str(record.msg))
-        now = time.monotonic()
-        if now - self._said.get(what, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
-            return False
-        self._said[what] = now
-        return True
-
-
 def configure_logging() -> None:
-    """Set up structlog for us and the standard library's logging, from warnings on, for the libraries."""
+    """Set up structlog for us and the standard library's logging for the libraries."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -47,31 +25,61 @@ def configure_logging() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.dev.ConsoleRenderer(
-                    colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
-                ),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(_LibraryFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    handler.addFilter(_own_or(_LibraryFilter()))
-    for name in _LIBRARIES:
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _own_or(libraries: logging.Filter) -> logging.Filter:
-    """Return a filter that passes the worker's own lines and gives all others to `libraries`."""
+class _LibraryFilter(logging.Filter):
+    """Lets the worker's own lines pass, and of the libraries' only what an operator has to know, once.
 
-    class _Filter(logging.Filter):
-        def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
-            return record.name.split(".")[0] not in _LIBRARIES or libraries.filter(record)
+    aiokafka tells of brokers that are away in many ways, ten times a second, and warns of each rebalance; Faust tells
+    of an error at each of its services, also of one that the worker tells itself.
+    """
 
-    return _Filter()
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+        self._is_away = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is to be written; may put it in other words."""
+        library = record.name.split(".")[0]
+        if library == "aiokafka":
+            return self._filter_aiokafka(record)
+        if library not in _LIBRARIES:
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        is_told = isinstance(error, (UserError, Doubt))
+        return record.levelno >= logging.WARNING and not is_told and self._is_new(record)
+
+    def _filter_aiokafka(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            self._is_away = True
+            record.msg, record.args = f"brokers do not answer, trying again: {record.getMessage()}", ()
+            return self._is_new(record, "away")
+        if self._is_away and "Discovered coordinator" in str(record.msg):
+            self._is_away = False
+            self._said.pop(("aiokafka", "away"), None)
+            record.msg, record.args = "brokers answer again", ()
+            return True
+        return False
+
+    def _is_new(self, record: logging.LogRecord, what: str | None = None) -> bool:
+        key = (record.name.split(".")[0], what or str(record.msg))
+        now = time.monotonic()
+        if now - self._said.get(key, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return False
+        self._said[key] = now
+        return True

@@ -78,20 +78,23 @@ class Producers:
         self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
     ) -> None:
         """Add a record to the transaction, to be sent at once. `topic`: real name."""
-        extra = {"headers": list(headers)} if headers else {}
-        self._send(topic, key, value, extra)
+        if headers:
+            self._send(topic, key, value, headers=list(headers))
+        else:
+            self._send(topic, key, value)
 
     def produce_rows(self, topic: str, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Add rows to a changelog; `commit` tells the offset of the last one."""
-        last = len(rows) - 1
-        for number, (key, value) in enumerate(rows):
-            self._send(topic, key, value, {"on_delivery": self._on_delivery} if number == last else {})
+        for key, value in rows[:-1]:
+            self._send(topic, key, value)
+        key, value = rows[-1]
+        self._send(topic, key, value, on_delivery=self._on_delivery)
 
-    def _send(self, topic: str, key: bytes | None, value: bytes | None, extra: dict[str, Any]) -> None:
+    def _send(self, topic: str, key: bytes | None, value: bytes | None, **extra: Any) -> None:
         while True:
             try:
                 self._current.produce(topic, value, key, self._partition, **extra)
-            except BufferError:
+            except BufferError:  # the queue is full: sending makes room
                 self._current.poll(_POLL_SECONDS)
             except KafkaException as error:
                 raise self._doubt(f"a record for {topic} was not taken", error) from None

@@ -13,7 +13,7 @@ import structlog
 import uvloop
 
 from app.core.policy import Policy
-from app.errors import UserError
+from app.errors import Doubt, UserError
 from app.settings import Settings
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt
 from app.stream.faust_app import SizerApp
@@ -70,6 +70,8 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         if isinstance(error, UserError):
             await _stop(app)
             raise error
+        if isinstance(error, Doubt):
+            exit_in_doubt(str(error))
         if error is not None or app.should_stop:
             exit_in_doubt("the worker broke down", error=error)
         if starting in done:
