@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from app.codecs.errors import invalid
-from app.core.exact import AMOUNT_LIMIT, to_amount
+from app.core.exact import AMOUNT_LIMIT, ZERO, to_amount
 from app.core.messages import FIRST_TIME, LAST_TIME
 
 MAXIMUM_LENGTH = 128
+_LIMIT_DIGITS = AMOUNT_LIMIT.adjusted() + 1
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]{1,12})?")
@@ -33,6 +34,9 @@ def shown(value: object) -> str:
 
 def string(name: str, value: Any) -> str:
     """Take 1 to 128 code points without control characters and surrogates."""
+    # Nothing printable is forbidden, and this is told quickly.
+    if type(value) is str and 0 < len(value) <= MAXIMUM_LENGTH and value.isprintable():
+        return value
     if not isinstance(value, str):
         raise invalid(f"{name}: {shown(value)} is not a string; send a JSON string of 1 to 128 characters")
     if not 1 <= len(value) <= MAXIMUM_LENGTH:
@@ -48,6 +52,8 @@ def decimal(name: str, value: Any) -> Decimal:
         if not _DECIMAL.fullmatch(value):
             raise invalid(f'{name}: {shown(value)} is not a decimal; send e.g. "12.5", at most 12 decimals')
         number = Decimal(value)
+        if len(value) < _LIMIT_DIGITS:
+            return number
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise invalid(f'{name}: {shown(value)} is not a decimal; send a string such as "12.5" or a number')
     else:
@@ -62,7 +68,7 @@ def decimal(name: str, value: Any) -> Decimal:
 def positive(name: str, value: Any) -> Decimal:
     """Take a decimal above 0."""
     number = decimal(name, value)
-    if number <= 0:
+    if number <= ZERO:
         raise invalid(f"{name}: {shown(value)} must be greater than 0 (after rounding to 12 decimals)")
     return number
 
@@ -70,7 +76,7 @@ def positive(name: str, value: Any) -> Decimal:
 def not_negative(name: str, value: Any) -> Decimal:
     """Take a decimal of at least 0."""
     number = decimal(name, value)
-    if number < 0:
+    if number < ZERO:
         raise invalid(f"{name}: {shown(value)} must not be negative")
     return number
 

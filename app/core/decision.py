@@ -119,9 +119,10 @@ def _take_policy(portfolio: Portfolio | None, portfolio_id: str, policy: Policy,
         journal = Journal(Portfolio(portfolio_id, policy.policy_id), now)
         journal.add(PhaseEventType.PORTFOLIO_OPENED, policy=policy)
         return journal
+    if portfolio.policy_id == policy.policy_id:
+        return Journal(portfolio, now)
     journal = Journal(portfolio._replace(policy_id=policy.policy_id), now)
-    if portfolio.policy_id != policy.policy_id:
-        journal.add(PhaseEventType.POLICY_CHANGED, policy=policy)
+    journal.add(PhaseEventType.POLICY_CHANGED, policy=policy)
     return journal
 
 

@@ -81,7 +81,9 @@ def to_statistic(value: Decimal) -> Decimal:
 
 def plain(value: Decimal) -> str:
     """Return the canonical text: no exponent, no trailing fractional zeros, never `-0`."""
-    text = format(value, "f")
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text == "-0" else text

@@ -58,7 +58,7 @@ def apply(portfolio: Portfolio, order: Order, fill: Fill, policy: Policy) -> App
     result = with_value(result, fill.portfolio_value, min(fill.transact_time, portfolio.time))
     if ended.result is not None:
         result = count_trade(result, order.phase, ended.result)
-    too_large = _out_of_range(_totals(order, portfolio), _totals(changed, result))
+    too_large = _out_of_range(order, portfolio, _totals(changed, result))
     if too_large is not None:
         return Refused(
             ErrorCode.OUT_OF_RANGE,
@@ -96,9 +96,11 @@ def _totals(order: Order, portfolio: Portfolio) -> tuple[Decimal, ...]:
     )
 
 
-def _out_of_range(before: tuple[Decimal, ...], after: tuple[Decimal, ...]) -> str | None:
+def _out_of_range(order: Order, portfolio: Portfolio, after: tuple[Decimal, ...]) -> str | None:
     """Name the first total that the fill brings out of range; one that a lapse brought there is none of its doing."""
-    for name, old, new in zip(_TOTAL_NAMES, before, after, strict=True):
+    if min(after) > -TOTAL_LIMIT and max(after) < TOTAL_LIMIT:
+        return None
+    for name, old, new in zip(_TOTAL_NAMES, _totals(order, portfolio), after, strict=True):
         if abs(new) >= TOTAL_LIMIT and new != old:
             return name
     return None

@@ -2,10 +2,12 @@
 
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 
 from aiokafka.partitioner import murmur2
 
 _POSITIVE = 0x7FFFFFFF
+_KEYS_REMEMBERED = 20_000
 
 PRODUCER_SETTING = {
     "murmur2": "partitioner=murmur2_random on librdkafka producers (the Java client's default)",
@@ -17,7 +19,8 @@ PRODUCER_SETTING = {
 def partitioner(name: str, partition_count: int) -> Callable[[bytes], int] | None:
     """Return the function from a key to its partition; None for `any`, which switches the check off."""
     if name == "murmur2":
-        return lambda key: (murmur2(key) & _POSITIVE) % partition_count
+        # The library's hash is written in Python, and the same keys come again and again.
+        return lru_cache(maxsize=_KEYS_REMEMBERED)(lambda key: (murmur2(key) & _POSITIVE) % partition_count)
     if name == "crc32":
         return lambda key: zlib.crc32(key) % partition_count
     return None

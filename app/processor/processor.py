@@ -4,6 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import orjson
+
 from app.codecs import BadRecord, decode_fill, decode_signal, encode_phase_event, encode_sized_order
 from app.core.admission import admit
 from app.core.decision import decide
@@ -166,6 +168,8 @@ class Processor:
         return Outcome(self._events(record, result.events))
 
     def _events(self, record: Record, events: tuple[PhaseEvent, ...]) -> tuple[Produced, ...]:
+        if not events:
+            return ()
         for event in events:
             self.counters[event.type] += 1
         return tuple(Produced(PHASE_EVENTS, record.key, encode_phase_event(event)) for event in events)
@@ -177,4 +181,4 @@ class Processor:
 
 def digest(signal: Signal) -> str:
     """Return a digest of a signal's content: tells a repeat from another signal under the same id."""
-    return hashlib.blake2b(repr(signal).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(orjson.dumps(tuple(signal), default=str), digest_size=8).hexdigest()

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from app.processor.partitioners import partitioner
 from app.settings import Settings
 from app.stream.topics import create_topics
-from app.topics import INPUTS, OUTPUTS, SIGNALS_DLQ, SIZED_ORDERS
+from app.topics import INPUTS, OUTPUTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 from tests.integration.proof import Log, prove
 from tests.integration.traffic import Input
 
@@ -31,7 +31,12 @@ class Worker:
         self.lines: list[str] = []
         self._said = threading.Condition()
         self._process = subprocess.Popen(
-            START, env=os.environ | environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, encoding="utf-8", errors="replace"
+            START,
+            env=os.environ | environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -55,6 +60,14 @@ class Worker:
         with self._said:
             self._said.wait_for(lambda: self.said.count(text) >= times or not self._reader.is_alive(), PATIENCE)
         assert self.said.count(text) >= times, f"did not say {text!r}:\n{self.said}"
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so; looked at again whenever it has said something, and now and then."""
+        deadline = time.monotonic() + PATIENCE
+        with self._said:
+            while not is_so():
+                assert time.monotonic() < deadline, self.said
+                self._said.wait(0.25)
 
     @property
     def has_ended(self) -> bool:
@@ -158,12 +171,27 @@ class Deployment:
         found = len(self._tail(topics, lambda found: len(found) >= count, PATIENCE))
         assert found >= count, f"{found} of {count} signals are answered"
 
+    def is_answered(self, sent: Iterable[Input]) -> bool:
+        """Tell whether all signals among the records are answered by now."""
+        logs = self.read(SIZED_ORDERS, SIGNALS_DLQ)
+        found = sum(len(messages) for log in logs for messages in log.values())
+        return found >= sum(record.topic == SIGNALS for record in sent)
+
+    def read_raw(self, topic: str) -> list[list[Message]]:
+        """Return, by partition, all committed records of a topic by its real name."""
+        logs: list[list[Message]] = [[] for _ in range(self.partitions)]
+        for message in self._tail({topic: topic}, lambda _: False):
+            logs[message.partition() or 0].append(message)
+        return logs
+
     def prove(self) -> int:
         """Prove that everything published is right; return the number of sized orders."""
         logs: list[Log] = list(self.read(*INPUTS, *OUTPUTS))
         return prove(self.settings, self.partitions, logs)
 
-    def _tail(self, topics: dict[str, str], is_enough: Callable[[list[Message]], bool], patience: float = 0) -> list[Message]:
+    def _tail(
+        self, topics: dict[str, str], is_enough: Callable[[list[Message]], bool], patience: float = 0
+    ) -> list[Message]:
         """Read committed records from the beginning, to the end, or on until there are enough."""
         consumer = Consumer(
             {

@@ -54,7 +54,12 @@ def _recompute(settings: Settings, partition: int, partition_count: int, log: Lo
     names = {topic: settings.topic(topic) for topic in INPUTS}
     partition_of = partitioner(settings.partitioner, partition_count)
     processor = Processor(
-        partition, MemoryStore(), TABLE_POLICY, partition_count=partition_count, partition_of=partition_of, topic_names=names
+        partition,
+        MemoryStore(),
+        TABLE_POLICY,
+        partition_count=partition_count,
+        partition_of=partition_of,
+        topic_names=names,
     )
     produced: dict[str, list[Produced]] = {topic: [] for topic in OUTPUTS}
     fills = iter(log[FILLS])

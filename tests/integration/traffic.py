@@ -40,7 +40,7 @@ class Traffic:
             signal = self.signal()
             yield signal
             if self._random.random() < 0.5:
-                due += self._round_trip(signal)
+                due += self.round_trip(signal)
             while due and self._random.random() < 0.7:
                 yield due.pop(0)
         yield from due
@@ -61,7 +61,8 @@ class Traffic:
         }
         return Input(SIGNALS, portfolio.encode(), orjson.dumps(document | fields))
 
-    def _round_trip(self, signal: Input) -> list[Input]:
+    def round_trip(self, signal: Input) -> list[Input]:
+        """Return an opening and a closing fill of the order that the signal may get."""
         sent = decode_signal(signal.value)
         price = sent.price or 1
         fills = []
