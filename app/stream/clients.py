@@ -27,18 +27,18 @@ class BrokerErrors:
     """What a client last said about its brokers: a time-out alone does not tell that, say, a password is wrong."""
 
     def __init__(self) -> None:
-        self._last: str | None = None
+        self.last: str | None = None
 
     def __call__(self, error: KafkaError) -> None:
         """Take note of an error; librdkafka's `error_cb`."""
-        if error.code() != KafkaError._ALL_BROKERS_DOWN or self._last is None:  # noqa: SLF001 - the name of the code
-            self._last = error.str()
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or self.last is None:  # noqa: SLF001 - the name of the code
+            self.last = error.str()
 
     def explain(self, error: KafkaException | KafkaError) -> str:
         """Return an error in words, with what is known about its cause."""
         kafka_error = error.args[0] if isinstance(error, KafkaException) else error
         text = kafka_error.str() if isinstance(kafka_error, KafkaError) else str(error)
-        return text if self._last is None or self._last in text else f"{text} ({self._last})"
+        return text if self.last is None or self.last in text else f"{text} ({self.last})"
 
 
 def client_config(settings: Settings, errors: BrokerErrors) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def connect_admin(settings: Settings) -> AdminClient:
         admin.list_topics(timeout=_REACH_SECONDS)
     except KafkaException as error:
         admin.poll(0)  # lets `errors` hear what happened meanwhile
-        raise BrokerUnavailableError(_no_broker(settings, errors.explain(error))) from None
+        raise BrokerUnavailableError(_no_broker(settings, errors.last or errors.explain(error))) from None
     return admin
 
 
@@ -86,6 +86,7 @@ def committed_reader(settings: Settings, purpose: str) -> Iterator[Consumer]:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",  # where rows expire, the oldest ones may be gone
             "fetch.wait.max.ms": 50,
+            "queued.max.messages.kbytes": 16_384,  # many partitions may be read at the same time
         }
     )
     try:

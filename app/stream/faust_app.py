@@ -1,7 +1,7 @@
 """The Faust app. `faust -A app.stream.faust_app worker` runs it by Faust's own command line, `sizer worker` by ours."""
 
-from collections.abc import Set
-from typing import Any
+from collections.abc import Set as AbstractSet
+from typing import Any, cast
 
 import faust
 from faust.app.base import BootStrategy
@@ -10,9 +10,13 @@ from yarl import URL
 
 from app.codecs.policy_file import load_policy
 from app.core.policy import Policy
+from app.errors import Doubt
 from app.processor import TABLES
 from app.settings import Settings, load_settings
-from app.stream.consumer import ChunkSchema, Transport, feed
+from app.stream.consumer import ChunkSchema, Consumer, Transport
+from app.stream.data_dir import own
+from app.stream.doubt import exit_in_doubt
+from app.stream.inbox import Chunk
 from app.stream.partitions import Partitions
 from app.stream.startup import await_topics
 from app.stream.tables import RowTable, Tables
@@ -23,6 +27,11 @@ _REBALANCE_SECONDS = 60.0
 _BUFFERED_CHUNKS = 16
 _HINT_SECONDS = 3.0
 _DAY_SECONDS = 24 * 60 * 60.0
+_HELP = {
+    "portfolios": "Portfolios, working orders by expiry, the partition's positions.",
+    "orders": "Orders and their applied fills.",
+    "signal_ids": "Signals that were decided.",
+}
 
 
 class _Boot(BootStrategy):
@@ -47,11 +56,11 @@ class SizerApp(faust.App):
             *map(settings.topic, INPUTS),
             *(changelog_topic(settings, table) for table in TABLES),
         }
-        inputs = self.topic(*map(settings.topic, INPUTS), schema=ChunkSchema(), acks=False)
-        self.agent(inputs, name="feed")(feed)
+        for topic in INPUTS:
+            self.agent(self.topic(settings.topic(topic), schema=ChunkSchema(), acks=False), name=topic)(_feed)
         for table in TABLES:
             # A buffer of one: chunks are written as they come. Faust treats an active buffer of one in its own way.
-            self.Table(table, schema=ChunkSchema(), standby_buffer_size=1)
+            self.Table(table, help=_HELP[table], schema=ChunkSchema(), standby_buffer_size=1)
         self.on_partitions_revoked.connect(self._pause)
 
     def _crash(self, reason: BaseException) -> None:
@@ -59,7 +68,8 @@ class SizerApp(faust.App):
         super()._crash(self.crash_reason or reason)
 
     async def on_first_start(self) -> None:
-        """Wait for a broker and check the topics, before anything else; raises UserError."""
+        """Take the data folder, wait for a broker and check the topics, before anything else; raises UserError."""
+        self._data_dir = own(self.settings.data_dir)
         facts = await await_topics(self.settings)
         self.partitions = Partitions(self.settings, self.policy, facts, self._read_again)
         await super().on_first_start()
@@ -69,14 +79,19 @@ class SizerApp(faust.App):
         """Whether a broker was found and the topics are in order, so that there may be partitions."""
         return hasattr(self, "partitions")
 
-    def fills_of(self, tps: Set[TP]) -> Set[TP]:
+    @property
+    def chunk_consumer(self) -> Consumer:
+        """The consumer, which Faust knows by an interface only."""
+        return cast("Consumer", self.consumer)
+
+    def fills_of(self, tps: AbstractSet[TP]) -> AbstractSet[TP]:
         """Return those of the partitions that are fills: they come first."""
         return {tp for tp in tps if tp.topic == self._fills}
 
     def _read_again(self, tp: TP, offset: int) -> None:
-        self.consumer.read_again(tp, offset)
+        self.chunk_consumer.read_again(tp, offset)
 
-    async def _pause(self, _app: Any, _revoked: Set[TP], **_: Any) -> None:
+    async def _pause(self, *_: Any, **__: Any) -> None:
         await self.partitions.pause()
 
     def _new_transport(self) -> Transport:
@@ -84,6 +99,17 @@ class SizerApp(faust.App):
 
     def _create_directories(self) -> None:
         """Faust's folders are not used: the partitions make their own."""
+
+
+async def _feed(chunks: faust.StreamT[Chunk]) -> None:
+    """Give each chunk to the task of its partition."""
+    async for chunk in chunks:
+        try:
+            cast("SizerApp", chunks.app).partitions.offer(chunk)
+        except Doubt as doubt:
+            exit_in_doubt(str(doubt))
+        except Exception as error:  # noqa: BLE001 - Faust would log it, drop the event and go on
+            exit_in_doubt(f"partition {chunk.partition}: a chunk was not taken", error=error)
 
 
 def _faust_settings(settings: Settings) -> dict[str, Any]:

@@ -98,7 +98,10 @@ class Inbox:
         return piece
 
     def _next_topic(self) -> str | None:
-        """Fills that wait come before signals: also those that are known to be in the topic and are still on their way."""
+        """Return the topic to take from.
+
+        Fills that wait come before signals: also those that are known to be in the topic and are still on their way.
+        """
         if self._waiting[FILLS]:
             return FILLS
         if self._waiting[SIGNALS] and self._taken[FILLS] >= self._ends[FILLS]:

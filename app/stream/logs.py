@@ -62,7 +62,9 @@ class _LibraryFilter(logging.Filter):
             return True
         error = record.exc_info[1] if record.exc_info else None
         is_told = isinstance(error, (UserError, Doubt))
-        return record.levelno >= logging.WARNING and not is_told and self._is_new(record)
+        # Faust's warnings about the app itself are that taking up an assignment takes long: a restore may.
+        level = logging.ERROR if library == "app" else logging.WARNING
+        return record.levelno >= level and not is_told and self._is_new(record)
 
     def _filter_aiokafka(self, record: logging.LogRecord) -> bool:
         if record.levelno >= logging.ERROR:

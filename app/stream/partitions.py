@@ -158,17 +158,21 @@ class Partitions:
         Where it has not, the topics have become different, and it must refuse; or a member of the group subscribes to
         less, as one that is being stopped while it starts, and the next rebalance puts it right.
         """
-        by_topic: dict[str, set[int]] = {name: set() for name in (*self._logical, *map(self._names.__getitem__, TABLES))}
+        by_topic: dict[str, set[int]] = {
+            name: set() for name in (*self._logical, *map(self._names.__getitem__, TABLES))
+        }
         for tp in actives:
             if tp.topic in by_topic:
                 by_topic[tp.topic].add(tp.partition)
         owned = set.intersection(*by_topic.values())
-        if set.union(*by_topic.values()) - owned or any(partition >= self._facts.partition_count for partition in owned):
+        if set.union(*by_topic.values()) - owned or any(
+            partition >= self._facts.partition_count for partition in owned
+        ):
             facts = await asyncio.to_thread(check_topics, self._settings)
             if facts.partition_count != self._facts.partition_count:
                 raise UserError(
-                    f"topic {self._settings.topic(SIGNALS)} had {self._facts.partition_count} partitions when this worker"
-                    f" started and now has {facts.partition_count}: their number must stay the same, for ever"
+                    f"topic {self._settings.topic(SIGNALS)} had {self._facts.partition_count} partitions when this"
+                    f" worker started and now has {facts.partition_count}: their number must stay the same, for ever"
                 )
             _log.warning("incomplete assignment", owned=sorted(owned))
         return owned

@@ -2,18 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import structlog
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not say so
 
 from app.errors import Doubt, UserError
 from app.processor import Processor
 from app.settings import Settings
 from app.stream.clients import REQUEST_SECONDS, BrokerErrors, BrokerUnavailableError, client_config, committed_reader
-from app.stream.topics import TopicFacts, changelog_topic, check_topics
+from app.stream.topics import TopicFacts, changelog_topic, check_topics, session_limits
 from app.topics import INPUTS, SIZED_ORDERS
 
 _BACKOFF_SECONDS = 0.25
@@ -29,13 +29,13 @@ class InputState(NamedTuple):
     ends: Mapping[str, int]
 
 
-async def await_topics(settings: Settings, check: Callable[[Settings], TopicFacts] = check_topics) -> TopicFacts:
+async def await_topics(settings: Settings) -> TopicFacts:
     """Wait for a broker, however long it takes, and check the topics; said once, not at each try. Raises UserError."""
     backoff = _BACKOFF_SECONDS
     is_told = False
     while True:
         try:
-            facts = await asyncio.to_thread(check, settings)
+            facts = await asyncio.to_thread(_check_cluster, settings)
         except BrokerUnavailableError as error:
             if not is_told:
                 _log.warning("waiting for a broker", reason=str(error))
@@ -48,6 +48,17 @@ async def await_topics(settings: Settings, check: Callable[[Settings], TopicFact
             return facts
 
 
+def _check_cluster(settings: Settings) -> TopicFacts:
+    facts = check_topics(settings)
+    limits = session_limits(settings)
+    if limits is not None and not limits[0] <= settings.session_timeout <= limits[1]:
+        raise UserError(
+            f"SIZER_SESSION_TIMEOUT={settings.session_timeout:g}: the brokers take {limits[0]:g} to {limits[1]:g}"
+            " seconds (group.min.session.timeout.ms, group.max.session.timeout.ms)"
+        )
+    return facts
+
+
 def check_partition(settings: Settings, partition: int, processor: Processor) -> InputState:
     """Check a partition's restored state against its topics, and return where its input goes on; blocks.
 
@@ -56,8 +67,8 @@ def check_partition(settings: Settings, partition: int, processor: Processor) ->
     errors = BrokerErrors()
     admin = AdminClient(client_config(settings, errors))
     try:
-        starts = _offsets(admin, settings, partition, OffsetSpec.earliest())
-        ends = _offsets(admin, settings, partition, OffsetSpec.latest())
+        starts = _offsets(admin, settings, partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # it has no types
+        ends = _offsets(admin, settings, partition, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # it has no types
         if processor.is_new and _has_records(settings, settings.topic(SIZED_ORDERS), partition):
             raise UserError(
                 f"topic {settings.topic(SIZED_ORDERS)} has records in partition {partition} but there is no state in"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import structlog
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -76,7 +77,8 @@ class LocalTable:
 
     def scan(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over the rows from key `start` on, in ascending order of the keys' bytes."""
-        return (item for item in self._db.items(from_key=start) if item[0] != _OFFSET_KEY)
+        items = cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=start))  # so in raw mode
+        return (item for item in items if item[0] != _OFFSET_KEY)
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
         """Write or delete rows, whose last change is at changelog offset `offset`."""
@@ -122,10 +124,13 @@ class LocalTable:
 
     def _open_once(self) -> Rdict:
         expiry = EXPIRY_SECONDS.get(self.table)
+        if expiry is None:
+            return Rdict(str(self.path), options=_options())
         # With a time to live RocksDB drops old rows when it compacts, the offset too if it stays the same for so
         # long: then the table is restored from the beginning, which is what it needs after such a time anyway.
-        access = AccessType.read_write() if expiry is None else AccessType.with_ttl(expiry)
-        return Rdict(str(self.path), options=_options(), access_type=access)
+        db = Rdict(str(self.path), options=_options(), access_type=AccessType.with_ttl(expiry))
+        db.set_options({"periodic_compaction_seconds": str(_DAY_SECONDS)})  # by itself once in 30 days
+        return db
 
 
 class LocalTables:

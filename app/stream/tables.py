@@ -1,6 +1,6 @@
 """The three tables as Faust sees them: it assigns them, names their changelogs and keeps the standbys."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
@@ -14,7 +14,6 @@ from app.stream.store import LocalTable
 from app.stream.topics import changelog_topic
 
 if TYPE_CHECKING:
-    from app.stream.consumer import Consumer
     from app.stream.faust_app import SizerApp
 
 _READ_ONLY = "rows are written by the tasks of the partitions only"
@@ -30,9 +29,7 @@ class RowStore(Store[bytes, bytes]):
         offset = self._local(tp.partition).next_offset - 1
         return None if offset < 0 else offset
 
-    def apply_changelog_batch(
-        self, batch: Iterable[EventT], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
-    ) -> None:
+    def apply_changelog_batch(self, batch: Iterable[EventT[Any]], *_: Any, **__: Any) -> None:
         """Write chunks of the changelog to standby partitions.
 
         An owned partition is its task's: chunks from its time as a standby may still come out of Faust's buffers, and
@@ -48,7 +45,7 @@ class RowStore(Store[bytes, bytes]):
     def _apply(self, tp: TP, chunk: Chunk) -> None:
         local = self._local(tp.partition)
         if chunk.position > local.next_offset:
-            cast("Consumer", self.app.consumer).mend_standby(self.table_name, tp)
+            self.app.chunk_consumer.mend_standby(self.table_name, tp)
         elif chunk.next_position > local.next_offset:
             rows = [(row.key, row.value) for row in chunk.records if row.offset >= local.next_offset]
             local.write(rows, chunk.next_position - 1)
@@ -107,6 +104,11 @@ class Tables(TableManager):
     """Faust's table manager, which has the tasks opened before its recovery begins."""
 
     app: "SizerApp"
+
+    async def on_start(self) -> None:
+        """Start without Faust's second of waiting for tables to be declared: these are from the beginning."""
+        await self._update_channels()
+        await self.recovery.start()
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0

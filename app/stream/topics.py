@@ -5,7 +5,13 @@ from enum import Enum
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType, TopicDescription
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but its stubs do not say so
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+    TopicDescription,
+)
 
 from app.errors import UserError
 from app.processor import TABLES
@@ -51,7 +57,7 @@ class TopicFacts(NamedTuple):
 
     partition_count: int
     changelog_ids: Mapping[str, str]
-    """By table: Kafka's own id of its changelog, fit for a file name. A topic that was created again has another one."""
+    """By table: Kafka's own id of its changelog, fit for a file name. A topic created again has another one."""
     tombstone_seconds: Mapping[str, float]
     """By table: how long its changelog keeps deletions (`delete.retention.ms`)."""
 
@@ -85,7 +91,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
 
 
 def _room(topic: str) -> dict[str, str]:
-    """A dead letter is its original plus headers: it must fit whatever fitted into the input topic."""
+    """Return a dead letter's limit: it is its original plus headers, and must fit what fitted into the input topic."""
     return {"max.message.bytes": str(_DEAD_LETTER_BYTES)} if topic in (SIGNALS_DLQ, FILLS_DLQ) else {}
 
 
@@ -179,8 +185,8 @@ def _check_cleanup(spec: TopicSpec, config: Mapping[str, str]) -> None:
     if spec.kind is not TopicKind.CHANGELOG:
         if "compact" in policies:
             raise UserError(
-                f"{spec.kind.value} topic {spec.name} has cleanup.policy={policy}: compaction would drop all but the last"
-                " record of a portfolio; set cleanup.policy=delete"
+                f"{spec.kind.value} topic {spec.name} has cleanup.policy={policy}: compaction would drop all but the"
+                " last record of a portfolio; set cleanup.policy=delete"
             )
         return
     wanted = spec.config["cleanup.policy"]
@@ -209,6 +215,19 @@ def _describe(admin: AdminClient, names: Collection[str]) -> dict[str, TopicDesc
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise UserError(f"topic {name} cannot be described: {error.args[0].str()}") from None
     return {name: found[name] for name in names if name in found}
+
+
+def session_limits(settings: Settings) -> tuple[float, float] | None:
+    """Return which session time-outs the brokers take, in seconds; None if this client may not know."""
+    admin = connect_admin(settings)
+    broker = next(iter(admin.list_topics(timeout=REQUEST_SECONDS).brokers))
+    resource = ConfigResource(ResourceType.BROKER, str(broker))
+    try:
+        config = admin.describe_configs([resource], request_timeout=REQUEST_SECONDS)[resource].result()
+    except KafkaException:
+        return None
+    low, high = (int(str(config[f"group.{end}.session.timeout.ms"].value)) / 1000 for end in ("min", "max"))
+    return low, high
 
 
 def _configs(admin: AdminClient, names: Collection[str]) -> dict[str, dict[str, str]]:

@@ -1,16 +1,14 @@
 """`sizer worker`: one worker in the foreground, from its start to its end."""
 
 import asyncio
-import fcntl
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import structlog
 import uvloop
+from aiokafka.errors import KafkaError
 
 from app.core.policy import Policy
 from app.errors import Doubt, UserError
@@ -21,6 +19,7 @@ from app.stream.logs import configure_logging
 
 _STOP_SECONDS = 4.0
 """A clean end takes a fraction of it; supervisors get a quick end even if Faust or a broker does not answer."""
+_FAUST_SECONDS = 1.5
 
 _log = structlog.get_logger("sizer")
 
@@ -31,28 +30,8 @@ def run_worker(settings: Settings, policy: Policy) -> int:
     Raises UserError if the worker refuses to start, or to take a partition. Any doubt ends the process with status 70.
     """
     configure_logging()
-    with _own(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, policy))
-
-
-@contextmanager
-def _own(data_dir: Path) -> Iterator[None]:
-    """Hold a data directory for this process alone."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        file = (data_dir / "worker.lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"SIZER_DATA_DIR={data_dir} cannot be written ({error.strerror}): name a folder that can"
-        ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"SIZER_DATA_DIR={data_dir} is in use by another worker: give each worker a folder of its own"
-            ) from None
-        yield
 
 
 async def _serve(settings: Settings, policy: Policy) -> int:
@@ -66,12 +45,12 @@ async def _serve(settings: Settings, policy: Policy) -> int:
     while not asked.is_set():
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         waiting -= done
-        error = starting.exception() if starting in done else app.crash_reason
+        error = (starting.exception() if starting in done else None) or app.crash_reason
         if isinstance(error, UserError):
             await _stop(app)
             raise error
-        if isinstance(error, Doubt):
-            exit_in_doubt(str(error))
+        if isinstance(error, (Doubt, KafkaError)):
+            exit_in_doubt(str(error) or repr(error))
         if error is not None or app.should_stop:
             exit_in_doubt("the worker broke down", error=error)
         if starting in done:
@@ -99,8 +78,7 @@ async def _stop(app: SizerApp) -> None:
     hints = app.partitions.committed_positions()
     await app.partitions.close()
     is_clean.set()
-    # A service that is stopped while another waits for it cancels that wait: not to be taken for a cancelled task.
-    with suppress(Exception, asyncio.CancelledError):
-        await app.consumer.leave(hints)
-    with suppress(Exception, asyncio.CancelledError):
-        await app.stop()
+    # A wait for a service that is stopping may be cancelled by it, or, if it went down already, never end.
+    for ending in (app.chunk_consumer.leave(hints), app.stop()):
+        with suppress(Exception, asyncio.CancelledError):
+            await asyncio.wait_for(ending, _FAUST_SECONDS)

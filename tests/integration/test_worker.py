@@ -1,0 +1,382 @@
+"""Workers on a real broker: whatever is done to them, each signal has one answer, the one that the rules make."""
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
+
+from app.broker import Broker
+from app.processor import TABLES
+from app.stream.store import LocalTable
+from app.stream.topics import changelog_topic
+from app.topics import FILLS, FILLS_DLQ, OUTPUTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
+from tests.integration.cluster import Deployment
+from tests.integration.traffic import Input, Traffic
+
+SEED = 20260106
+
+
+@pytest.fixture
+def deployment(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """Give a deployment of its own to a test; its topics exist."""
+    print(f"seed {SEED}")
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+    made = Deployment(broker.bootstrap_servers, name, tmp_path, partitions=2)
+    made.create_topics()
+    yield made
+    made.close()
+
+
+@contextmanager
+def load(deployment: Deployment, traffic: Traffic) -> Iterator[list[Input]]:
+    """Send signals and fills, some hundreds a second, as long as the block runs; give what was sent by then."""
+    sent: list[Input] = []
+    is_over = threading.Event()
+
+    def run() -> None:
+        while not is_over.wait(0.05):
+            records = list(traffic.mixed(20))
+            deployment.send(records)
+            sent.extend(records)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield sent
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def prove(deployment: Deployment, sent: list[Input]) -> None:
+    """Assert that every signal is answered, once, and everything published is right."""
+    signals = sum(record.topic == SIGNALS for record in sent)
+    deployment.wait_for_answers(signals)
+    assert deployment.prove() == signals
+
+
+def test_every_signal_is_answered_once_and_a_restart_goes_on(deployment: Deployment) -> None:
+    traffic = Traffic(SEED)
+    sent = list(traffic.mixed(600))
+    deployment.send(sent)
+    worker = deployment.started()
+    deployment.wait_for_answers(sum(record.topic == SIGNALS for record in sent))
+    assert worker.stop() == 0
+    more = list(traffic.mixed(200))
+    deployment.send(more)
+    worker = deployment.started()
+    prove(deployment, sent + more)
+    assert worker.stop() == 0
+    for log in deployment.read(*OUTPUTS):
+        for topic, messages in log.items():
+            for message in messages:
+                assert message.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
+                assert not message.headers() or topic in (SIGNALS_DLQ, FILLS_DLQ)
+
+
+def test_fills_that_wait_come_before_signals_that_wait(deployment: Deployment) -> None:
+    traffic = Traffic(SEED, portfolios=1)
+    opening = traffic.signal(confidence=0.9, portfolio_value="1000000")
+    worker = deployment.started()
+    deployment.send([opening])
+    deployment.wait_for_answers(1)
+    assert worker.stop() == 0
+    later = [traffic.signal() for _ in range(50)]
+    deployment.send(later)
+    fills = traffic.round_trip(opening) * 100
+    deployment.send(fills)
+    deployment.started()
+    deployment.wait_for_answers(51)
+    answers = [orjson.loads(m.value() or b"") for log in deployment.read(SIZED_ORDERS) for m in log[SIZED_ORDERS]]
+    assert {answer["fills_offset"] for answer in answers[1:]} == {len(fills) - 1}
+    assert deployment.prove() == 51
+
+
+def test_kill_and_restart(deployment: Deployment) -> None:
+    worker = deployment.started()
+    with load(deployment, Traffic(SEED)) as sent:
+        for _ in range(3):
+            deployment.wait_for_answers(sum(record.topic == SIGNALS for record in sent) + 50)
+            worker.kill()
+            worker = deployment.started()
+    prove(deployment, sent)
+    assert worker.stop() == 0
+
+
+def test_loss_of_the_local_disk(deployment: Deployment) -> None:
+    worker = deployment.started()
+    with load(deployment, Traffic(SEED)) as sent:
+        deployment.wait_for_answers(200)
+        worker.kill()
+        shutil.rmtree(deployment.folder / "a")
+        worker = deployment.started()
+    prove(deployment, sent)
+    assert worker.stop() == 0
+
+
+def test_partitions_move_and_standbys_follow(deployment: Deployment) -> None:
+    with load(deployment, Traffic(SEED)) as sent:
+        first = deployment.started("a")
+        second = deployment.started("b")
+        first.wait_for("assigned", 2)
+        deployment.wait_for_answers(200)
+        assert first.stop() == 0
+        second.wait_for("partitions=[0, 1]")
+        first = deployment.started("a")
+        second.wait_for("assigned", 3)
+    prove(deployment, sent)
+    assert "standby=[0]" in first.said or "standby=[1]" in first.said
+    assert (first.stop(), second.stop()) == (0, 0)
+    check_local_tables(deployment)
+
+
+def check_local_tables(deployment: Deployment) -> None:
+    """Assert that every local table, of owners and of standbys, is its changelog up to the offset that it claims."""
+    checked = 0
+    for table in TABLES:
+        for partition, log in enumerate(deployment.read_raw(changelog_topic(deployment.settings, table))):
+            for path in deployment.folder.glob(f"*/{deployment.settings.app_id}/{table}/*/{partition}"):
+                local = LocalTable(table, path)
+                assert dict(local.scan(b"")) == fold(log, local.next_offset), path
+                assert local.next_offset > 0, path
+                checked += 1
+    assert checked == len(TABLES) * deployment.partitions * 2
+
+
+def fold(log: list[Message], end: int) -> dict[bytes, bytes]:
+    rows: dict[bytes, bytes] = {}
+    for message in log:
+        key, value = message.key(), message.value()
+        assert isinstance(key, bytes)
+        if (message.offset() or 0) < end:
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = bytes(value)
+    return rows
+
+
+def test_a_paused_worker_that_comes_back_publishes_nothing_more(deployment: Deployment) -> None:
+    zombie = deployment.started("a")
+    other = deployment.started("b")
+    zombie.wait_for("assigned", 2)
+    with load(deployment, Traffic(SEED)) as sent:
+        deployment.wait_for_answers(100)
+        zombie.send(signal.SIGSTOP)
+        other.wait_for("partitions=[0, 1]")
+        deployment.wait_for_answers(sum(record.topic == SIGNALS for record in sent))
+        zombie.send(signal.SIGCONT)
+        # In a transaction it is fenced and exits; between two it notices that it was expelled, and joins anew.
+        zombie.wait_until(lambda: zombie.has_ended or zombie.said.count("assigned") > 2)
+    prove(deployment, sent)
+    assert zombie.wait() == 70 if zombie.has_ended else zombie.stop() == 0, zombie.said
+    assert other.stop() == 0
+
+
+def test_sigterm_under_load_is_a_clean_end(deployment: Deployment) -> None:
+    worker = deployment.started()
+    with load(deployment, Traffic(SEED)) as sent:
+        deployment.wait_for_answers(100)
+        assert worker.stop() == 0, worker.said
+        # The former member has left: nobody waits for its session to expire, and nothing is left to be aborted.
+        worker = deployment.started()
+    prove(deployment, sent)
+    worker.send(signal.SIGINT)
+    assert worker.wait() == 0
+
+
+def test_a_broker_that_is_killed(tmp_path: Path) -> None:
+    with Broker(tmp_path / "kafka", properties={"group.min.session.timeout.ms": "1500"}) as own:
+        deployment = Deployment(own.bootstrap_servers, "broker-kill", tmp_path, partitions=2)
+        try:
+            deployment.create_topics()
+            refuse(deployment, "SIZER_SESSION_TIMEOUT=1:", "1.5 to 1800 seconds", SIZER_SESSION_TIMEOUT="1")
+            worker = deployment.started()
+            sent = list(Traffic(SEED).mixed(300))
+            deployment.send(sent[:150])
+            deployment.wait_for_answers(20)
+            own.kill()
+            own.start()
+            deployment.send(sent[150:])
+            worker.wait_until(lambda: worker.has_ended or deployment.is_answered(sent))
+            if worker.has_ended:
+                assert worker.wait() == 70, worker.said
+                deployment.started()
+            prove(deployment, sent)
+        finally:
+            deployment.close()
+
+
+def test_bad_input_goes_to_the_dead_letters_and_the_worker_goes_on(deployment: Deployment) -> None:
+    traffic = Traffic(SEED)
+    good = traffic.signals(20)
+    bad = [
+        Input(SIGNALS, b"PF", b"{"),
+        Input(SIGNALS, b"PF", None),
+        Input(SIGNALS, None, good[0].value),
+        Input(SIGNALS, b"PF", b"\x00\x00\x00\x00\x01abc"),
+        Input(SIGNALS, b"PF", b"x" * 900_000),
+        Input(FILLS, b"\xff", b"[]"),
+        Input(FILLS, good[0].key, orjson.dumps({"exec_id": "E"})),
+    ]
+    deployment.start()
+    deployment.send(bad)
+    deployment.send(good)
+    deployment.send_to(0, traffic.signal(portfolio_id="stray-0")._replace(key=b"stray-0"))
+    deployment.send_to(1, traffic.signal(portfolio_id="stray-0")._replace(key=b"stray-0"))
+    deployment.flush()
+    deployment.wait_for_answers(20 + 5 + 2)
+    assert deployment.prove() == 21
+    letters = [m for log in deployment.read(SIGNALS_DLQ, FILLS_DLQ) for topic in log.values() for m in topic]
+    codes = sorted(str(dict(m.headers() or ())["__streams.errors.exception"], "ascii") for m in letters)
+    assert codes == sorted(["UNDECODABLE"] * 4 + ["KEY_MISMATCH", "UNKNOWN_SCHEMA", "INVALID", "WRONG_PARTITION"])
+    assert max(len(m.value() or b"") for m in letters) == 900_000
+
+
+def test_input_may_be_compressed_and_in_transactions(deployment: Deployment) -> None:
+    """As producers in the field send it: every codec; records of aborted transactions are not there."""
+    traffic = Traffic(SEED)
+    sent: list[Input] = []
+    worker = deployment.started()
+    for codec in ("gzip", "snappy", "lz4", "zstd"):
+        producer = Producer(
+            {
+                "bootstrap.servers": deployment.settings.bootstrap_servers,
+                "compression.type": codec,
+                "transactional.id": f"neighbour-{codec}",
+                "partitioner": "murmur2_random",
+            }
+        )
+        producer.init_transactions()
+        for is_committed in (True, False, True, False):
+            records = list(traffic.mixed(20))
+            producer.begin_transaction()
+            for record in records:
+                producer.produce(deployment.settings.topic(record.topic), record.value, record.key)
+            if is_committed:
+                producer.commit_transaction()
+                sent += records
+            else:
+                producer.flush()
+                producer.abort_transaction()
+    prove(deployment, sent)
+    assert worker.stop() == 0
+
+
+def refuse(deployment: Deployment, *texts: str, **settings: str) -> None:
+    worker = deployment.start(**settings)
+    assert worker.wait() == 2, worker.said
+    told = [line for line in worker.lines if line.startswith("sizer: ")]
+    assert len(told) == 1, worker.said
+    assert "Traceback" not in worker.said
+    for text in texts:
+        assert text in told[0]
+
+
+class TestRefusals:
+    """The worker refuses to start: status 2, one line that names the thing and the cure, no traceback."""
+
+    def admin(self, deployment: Deployment) -> AdminClient:
+        return AdminClient({"bootstrap.servers": deployment.settings.bootstrap_servers})
+
+    def set_config(self, deployment: Deployment, topic: str, **config: str) -> None:
+        entries = [
+            ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        admin = self.admin(deployment)
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result()
+
+    def add_partitions(self, deployment: Deployment, *topics: str) -> None:
+        admin = self.admin(deployment)
+        for future in admin.create_partitions([NewPartitions(topic, 3) for topic in topics]).values():
+            future.result()
+
+    def test_a_topic_is_missing(self, deployment: Deployment) -> None:
+        prefix = "nowhere."
+        refuse(deployment, f"{prefix}signals", "sizer topics create", SIZER_TOPIC_PREFIX=prefix)
+
+    def test_partition_counts_differ(self, deployment: Deployment) -> None:
+        fills = deployment.settings.topic(FILLS)
+        self.add_partitions(deployment, fills)
+        refuse(deployment, fills, "3 partitions", "same number")
+
+    def test_cleanup_policies(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        orders, ids = changelog_topic(settings, "orders"), changelog_topic(settings, "signal_ids")
+        self.set_config(deployment, ids, retention_ms="3600000")
+        refuse(deployment, ids, "retention.ms=3600000", "604800000")
+        self.set_config(deployment, orders, cleanup_policy="compact,delete")
+        refuse(deployment, orders, "cleanup.policy=compact,delete", "set cleanup.policy=compact")
+        self.set_config(deployment, settings.topic(SIZED_ORDERS), cleanup_policy="compact")
+        refuse(deployment, settings.topic(SIZED_ORDERS), "set cleanup.policy=delete")
+
+    def test_the_next_offset_is_gone(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        worker = deployment.started()
+        deployment.send(Traffic(SEED).signals(50))
+        deployment.wait_for_answers(50)
+        assert worker.stop() == 0
+        deployment.send(Traffic(SEED + 1).signals(50))
+        admin = self.admin(deployment)
+        gone = [TopicPartition(settings.topic(SIGNALS), partition, -1) for partition in range(2)]
+        for future in admin.delete_records(gone).values():
+            future.result()
+        refuse(deployment, settings.topic(SIGNALS), "records were deleted before they were processed")
+
+    def test_there_are_answers_but_no_state(self, deployment: Deployment) -> None:
+        worker = deployment.started()
+        deployment.send(Traffic(SEED).signals(20))
+        deployment.wait_for_answers(20)
+        assert worker.stop() == 0
+        admin = self.admin(deployment)
+        changelogs = [changelog_topic(deployment.settings, table) for table in TABLES]
+        for future in admin.delete_topics(changelogs).values():
+            future.result()
+        deployment.create_topics()
+        # Its local rows are those of topics that are no more: they are not taken for state.
+        refuse(deployment, deployment.settings.topic(SIZED_ORDERS), "there is no state", "SIZER_APP_ID")
+
+    def test_the_number_of_partitions_is_not_the_recorded_one(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        worker = deployment.started()
+        deployment.send(Traffic(SEED).signals(20))
+        deployment.wait_for_answers(20)
+        everything = [settings.topic(topic) for topic in (SIGNALS, FILLS, *OUTPUTS)]
+        self.add_partitions(deployment, *everything, *(changelog_topic(settings, table) for table in TABLES))
+        assert worker.stop() == 0
+        refuse(deployment, settings.topic(SIGNALS), "3 partitions", "written with 2")
+
+    def test_the_data_folder_is_in_use(self, deployment: Deployment) -> None:
+        worker = deployment.started()
+        refuse(deployment, str(deployment.folder / "a"), "in use by another worker")
+        assert worker.stop() == 0
+
+
+def test_no_broker_is_waited_for_and_said_once(tmp_path: Path, broker: Broker) -> None:
+    deployment = Deployment(broker.bootstrap_servers, "late", tmp_path, partitions=2)
+    try:
+        worker = deployment.start(SIZER_BOOTSTRAP_SERVERS="127.0.0.1:1")
+        worker.wait_for("waiting for a broker")
+        assert worker.stop() == 0
+        assert worker.said.count("127.0.0.1:1") > 0
+        assert worker.said.count("waiting for a broker") == 1, worker.said
+        assert "Traceback" not in worker.said
+    finally:
+        deployment.close()

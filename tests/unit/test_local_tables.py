@@ -1,0 +1,87 @@
+"""The local copy of a table: rows and changelog offset agree, whatever the process dies of; damage is no loss."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.errors import UserError
+from app.processor import TABLES
+from app.stream.data_dir import own
+from app.stream.store import LocalTable, LocalTables, PartitionStore
+
+WRITER = """
+import sys
+from pathlib import Path
+from app.stream.store import LocalTable
+table = LocalTable("orders", Path(sys.argv[1]))
+for offset in range(10**9):
+    table.write([(b"%d" % (offset % 100), b"%d" % offset), (b"last", b"%d" % offset)], offset)
+    if offset == 1000:
+        print("writing", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_rows_are_there_again_with_their_offset(name: str, tmp_path: Path) -> None:
+    table = LocalTable(name, tmp_path / "t")
+    assert table.next_offset == 0
+    table.write([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")], 6)
+    table.write([(b"b", None), (b"c", b"4")], 9)
+    table.close()
+    again = LocalTable(name, tmp_path / "t")
+    assert again.next_offset == 10
+    assert again.written_at > 0
+    assert (again.get(b"a"), again.get(b"b")) == (b"1", None)
+    assert list(again.scan(b"")) == [(b"a", b"1"), (b"c", b"4")]
+    assert list(again.scan(b"b")) == [(b"c", b"4")]
+    again.clear()
+    assert (again.next_offset, list(again.scan(b""))) == (0, [])
+
+
+def test_a_kill_leaves_rows_and_offset_in_agreement(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, tmp_path / "t"], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"writing\n"
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    table = LocalTable("orders", tmp_path / "t")
+    assert table.next_offset > 1000
+    assert table.get(b"last") == b"%d" % (table.next_offset - 1)
+
+
+def test_a_damaged_table_is_empty_not_an_error(tmp_path: Path) -> None:
+    table = LocalTable("orders", tmp_path / "t")
+    table.write([(b"a", b"1")], 6)
+    table.close()
+    (tmp_path / "t" / "CURRENT").write_text("damaged")
+    assert LocalTable("orders", tmp_path / "t").next_offset == 0
+
+
+def test_tables_of_a_topic_that_is_no_more_are_removed(tmp_path: Path) -> None:
+    former = LocalTables(tmp_path, dict.fromkeys(TABLES, "former"))
+    store = PartitionStore(former.partition(3))
+    former.open("orders", 3).write([(b"a", b"1")], 0)
+    assert store.get("orders", b"a") == b"1"
+    assert list(store.scan("orders", b"")) == [(b"a", b"1")]
+    former.close_all_but([3])
+    assert store.get("orders", b"a") == b"1"
+    former.close_all_but()
+    now = LocalTables(tmp_path, dict.fromkeys(TABLES, "now"))
+    assert not list(tmp_path.glob("*/former"))
+    assert now.open("orders", 3).next_offset == 0
+
+
+def test_a_data_folder_has_one_owner(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    held = own(folder)
+    with pytest.raises(UserError, match="in use by another worker"):
+        own(folder)
+    held.close()
+    own(folder).close()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        own(blocked / "below")
