@@ -76,6 +76,7 @@ def _exchange(
             sent[orjson.loads(value)["signal_id"]] = time.perf_counter()
         producer.produce(settings.topic(topic), value, key, partition)
         producer.poll(0)
+    producer.flush()
     deadline = time.perf_counter() + _LAST_ANSWERS_SECONDS
     while len(answered) < len(sent) and time.perf_counter() < deadline:
         listen(time.perf_counter() + 0.1)

@@ -116,6 +116,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
     rebalance_timeout = max(_REBALANCE_SECONDS, settings.session_timeout)
     return {
         "broker": [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")],
+        "broker_client_id": settings.app_id,
         "datadir": settings.data_dir,
         "autodiscover": False,
         "TableManager": Tables,

@@ -57,9 +57,8 @@ class Producers:
         """
         for producer in self._producers:
             try:
-                producer.list_topics(
-                    timeout=_OPEN_SECONDS
-                )  # else the first request may wait half a second for a broker
+                # Else the first request may wait half a second for a broker.
+                producer.list_topics(timeout=_OPEN_SECONDS)
                 producer.init_transactions(_OPEN_SECONDS)
             except KafkaException as error:
                 producer.poll(0)

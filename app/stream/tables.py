@@ -1,6 +1,6 @@
 """The three tables as Faust sees them: it assigns them, names their changelogs and keeps the standbys."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
@@ -74,6 +74,21 @@ class RowStore(Store[bytes, bytes]):
             if value is not None:
                 return value
         raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes) and any(local.get(key) is not None for local in self._owned())
+
+    def keys(self) -> KeysView[bytes]:
+        """Return the keys; Faust's mapping would look for a dict."""
+        return KeysView(self)
+
+    def values(self) -> ValuesView[bytes]:
+        """Return the rows."""
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[bytes, bytes]:
+        """Return keys and rows."""
+        return ItemsView(self)
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
         raise NotImplementedError(_READ_ONLY)

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
-import structlog
-
 from app.errors import Doubt
 from app.processor import Change, Processor, Record
 from app.stream.doubt import exit_in_doubt
@@ -21,8 +19,6 @@ because what arrives during a commit waits for the next one."""
 
 _SLICE = 50
 """Records processed before the event loop, and with it the other partitions, gets its turn: some milliseconds."""
-
-_log = structlog.get_logger("sizer")
 
 
 class PartitionTask:
@@ -100,7 +96,10 @@ class PartitionTask:
         """Process a batch and commit all that it caused, its next positions included, by one transaction."""
         self._producers.begin()
         count = 0
-        while count < BATCH_LIMIT and (piece := self.inbox.take(min(_SLICE, BATCH_LIMIT - count))) is not None:
+        while count < BATCH_LIMIT and not self._is_paused:
+            piece = self.inbox.take(min(_SLICE, BATCH_LIMIT - count))
+            if piece is None:
+                break
             self._process(piece)
             count += len(piece.records)
             await asyncio.sleep(0)
@@ -134,4 +133,5 @@ class PartitionTask:
         """Commit the transaction and only then write the local rows; blocks, runs in a thread."""
         offsets = self._producers.commit()
         for table, changed in rows.items():
-            self._store.tables[table].write(changed, offsets[self._topic_names[table]])
+            # Where a resent row was acknowledged without its offset, the last known one stays: more is read again.
+            self._store.tables[table].write(changed, offsets.get(self._topic_names[table], -1))

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import sys
 import threading
 from contextlib import suppress
+from typing import NoReturn
 
 import structlog
 import uvloop
@@ -20,6 +22,7 @@ from app.stream.logs import configure_logging
 _STOP_SECONDS = 4.0
 """A clean end takes a fraction of it; supervisors get a quick end even if Faust or a broker does not answer."""
 _FAUST_SECONDS = 1.5
+_REFUSED_STATUS = 2
 
 _log = structlog.get_logger("sizer")
 
@@ -47,7 +50,7 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         waiting -= done
         error = (starting.exception() if starting in done else None) or app.crash_reason
         if isinstance(error, UserError):
-            await _stop(app)
+            await _stop(app, error)
             raise error
         if isinstance(error, (Doubt, KafkaError)):
             exit_in_doubt(str(error) or repr(error))
@@ -62,17 +65,19 @@ async def _serve(settings: Settings, policy: Policy) -> int:
     return 0
 
 
-async def _stop(app: SizerApp) -> None:
+async def _stop(app: SizerApp, error: UserError | None = None) -> None:
     """Finish the transactions in flight and leave the group; then let Faust end, as far as it does so in time.
 
     Once the tasks are closed the end is clean: nothing is in flight, nothing more will be published.
+    `error`: why the worker refuses.
     """
-    if not app.is_connected:
-        return  # Faust has started nothing yet
     is_clean = threading.Event()
-    watchdog = threading.Timer(_STOP_SECONDS, lambda: os._exit(0 if is_clean.is_set() else DOUBT_STATUS))
+    watchdog = threading.Timer(_STOP_SECONDS, _end, (is_clean, error))
     watchdog.daemon = True
     watchdog.start()
+    if not app.is_connected:
+        is_clean.set()  # Faust has started nothing yet
+        return
     app.consumer.stop_flow()
     await app.partitions.pause()
     hints = app.partitions.committed_positions()
@@ -82,3 +87,11 @@ async def _stop(app: SizerApp) -> None:
     for ending in (app.chunk_consumer.leave(hints), app.stop()):
         with suppress(Exception, asyncio.CancelledError):
             await asyncio.wait_for(ending, _FAUST_SECONDS)
+
+
+def _end(is_clean: threading.Event, error: UserError | None) -> NoReturn:
+    """End a process that has not ended in time; in a thread of its own, whatever the others wait for."""
+    if error is not None:
+        print(f"sizer: {error}", file=sys.stderr, flush=True)
+        os._exit(_REFUSED_STATUS)
+    os._exit(0 if is_clean.is_set() else DOUBT_STATUS)

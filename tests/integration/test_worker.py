@@ -144,6 +144,32 @@ def test_partitions_move_and_standbys_follow(deployment: Deployment) -> None:
     check_local_tables(deployment)
 
 
+def test_a_changelog_may_have_lost_what_expired(deployment: Deployment) -> None:
+    traffic = Traffic(SEED)
+    sent = traffic.signals(200)
+    owner = deployment.started("a")
+    deployment.send(sent)
+    deployment.wait_for_answers(200)
+    ids = changelog_topic(deployment.settings, "signal_ids")
+    admin = AdminClient({"bootstrap.servers": deployment.settings.bootstrap_servers})
+    ends = [TopicPartition(ids, partition, -1) for partition in range(2)]
+    for future in admin.delete_records(ends).values():
+        future.result()
+    other = deployment.started("b")  # takes up one partition as its owner, the other one as a standby
+    owner.wait_for("assigned", 2)
+    more = traffic.signals(200)
+    deployment.send(more)
+    prove(deployment, sent + more)
+    assert owner.stop() == 0
+    other.wait_for("partitions=[0, 1]")
+    assert other.stop() == 0
+    for partition, log in enumerate(deployment.read_raw(ids)):
+        (path,) = deployment.folder.glob(f"b/{deployment.settings.app_id}/signal_ids/*/{partition}")
+        local = LocalTable("signal_ids", path)
+        assert dict(local.scan(b"")) == fold(log, local.next_offset)
+        assert len(log) > 50
+
+
 def check_local_tables(deployment: Deployment) -> None:
     """Assert that every local table, of owners and of standbys, is its changelog up to the offset that it claims."""
     checked = 0
