@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.stream.inbox import Chunk, Inbox
 from app.stream.producers import Producers
 from app.stream.restore import prepare_standby, restore
-from app.stream.startup import InputState, check_partition
+from app.stream.startup import InputState, check_changelogs, check_partition
 from app.stream.store import LocalTables, PartitionStore
 from app.stream.task import PartitionTask
 from app.stream.topics import TopicFacts, changelog_topic, check_topics
@@ -189,6 +189,7 @@ class Partitions:
         producers = Producers(settings, partition)
         try:
             producers.fence()
+            check_changelogs(settings, partition)
             tables = self.local_tables.partition(partition)
             restored = restore(settings, partition, tables, self._facts.tombstone_seconds)
             store = PartitionStore(tables)

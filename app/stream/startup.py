@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -10,7 +10,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not say so
 
 from app.errors import Doubt, UserError
-from app.processor import Processor
+from app.processor import TABLES, Processor
 from app.settings import Settings
 from app.stream.clients import REQUEST_SECONDS, BrokerErrors, BrokerUnavailableError, client_config, committed_reader
 from app.stream.topics import TopicFacts, changelog_topic, check_topics, session_limits
@@ -67,8 +67,9 @@ def check_partition(settings: Settings, partition: int, processor: Processor) ->
     errors = BrokerErrors()
     admin = AdminClient(client_config(settings, errors))
     try:
-        starts = _offsets(admin, settings, partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # it has no types
-        ends = _offsets(admin, settings, partition, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # it has no types
+        inputs = [settings.topic(topic) for topic in INPUTS]
+        starts = _offsets(admin, inputs, partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # no types
+        ends = _offsets(admin, inputs, partition, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # no types
         if processor.is_new and _has_records(settings, settings.topic(SIZED_ORDERS), partition):
             raise UserError(
                 f"topic {settings.topic(SIZED_ORDERS)} has records in partition {partition} but there is no state in"
@@ -93,10 +94,40 @@ def check_partition(settings: Settings, partition: int, processor: Processor) ->
     return InputState(positions, {topic: ends[settings.topic(topic)] for topic in INPUTS})
 
 
-def _offsets(admin: AdminClient, settings: Settings, partition: int, spec: OffsetSpec) -> dict[str, int]:
-    """Return an offset of each input topic by real name; the latest one is where the committed records end."""
-    wanted = {TopicPartition(settings.topic(topic), partition): spec for topic in INPUTS}
-    futures = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_SECONDS)
+def check_changelogs(settings: Settings, partition: int) -> None:
+    """Check that nothing is pending in a partition's changelogs once its former owners are fenced; blocks.
+
+    Raises Doubt if a transaction is still open: it is not ours, or a broker that was killed within milliseconds of a
+    commit has forgotten to finish it (seen on one node). Committed rows behind it cannot be read, so state restored
+    now would be an old one.
+    """
+    errors = BrokerErrors()
+    admin = AdminClient(client_config(settings, errors))
+    names = [changelog_topic(settings, table) for table in TABLES]
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types
+    try:
+        readable = _offsets(admin, names, partition, latest)
+        written = _offsets(admin, names, partition, latest, IsolationLevel.READ_UNCOMMITTED)
+    except KafkaException as error:
+        raise Doubt(f"partition {partition}: its changelogs could not be checked: {errors.explain(error)}") from None
+    for name in names:
+        if readable[name] != written[name]:
+            raise Doubt(
+                f"topic {name}, partition {partition}: a transaction is open from offset {readable[name]} on, though"
+                " ours are all fenced: find it with `kafka-transactions.sh find-hanging` and abort it"
+            )
+
+
+def _offsets(
+    admin: AdminClient,
+    names: Sequence[str],
+    partition: int,
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+) -> dict[str, int]:
+    """Return an offset of each topic by real name; the latest one is where what the isolation lets through ends."""
+    wanted = {TopicPartition(name, partition): spec for name in names}
+    futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
     return {where.topic: future.result().offset for where, future in futures.items()}
 
 

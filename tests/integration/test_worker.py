@@ -303,6 +303,21 @@ def test_input_may_be_compressed_and_in_transactions(deployment: Deployment) -> 
     assert worker.stop() == 0
 
 
+def test_a_transaction_that_hangs_in_a_changelog_is_a_doubt(deployment: Deployment) -> None:
+    """As a broker that was killed can leave it, or another program: what was committed behind it cannot be read."""
+    servers = deployment.settings.bootstrap_servers
+    stranger = Producer({"bootstrap.servers": servers, "transactional.id": f"stranger-{deployment.settings.app_id}"})
+    stranger.init_transactions()
+    stranger.begin_transaction()
+    stranger.produce(changelog_topic(deployment.settings, "orders"), b"row", b"key", 0)
+    stranger.flush()
+    worker = deployment.start()
+    assert worker.wait() == 70, worker.said
+    assert "a transaction is open from offset 0" in worker.said
+    stranger.abort_transaction()
+    assert deployment.started().stop() == 0
+
+
 def refuse(deployment: Deployment, *texts: str, **settings: str) -> None:
     worker = deployment.start(**settings)
     assert worker.wait() == 2, worker.said
