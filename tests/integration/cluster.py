@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
@@ -16,10 +18,12 @@ from app.settings import Settings
 from app.stream.topics import create_topics
 from app.topics import PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 from tests.integration.proof import prove
-from tests.integration.traffic import Input
+from tests.integration.traffic import Input, Traffic
 
 PATIENCE = 60.0
 """Seconds until a test gives up waiting for something that is to happen."""
+
+SLICE_SECONDS = 0.05
 
 START = [sys.executable, "-m", "app.cli", "worker"]
 
@@ -218,3 +222,35 @@ class Deployment:
         finally:
             consumer.close()
         return found
+
+
+@contextmanager
+def load(deployment: Deployment, traffic: Traffic, per_second: int = 400) -> Iterator[list[Input]]:
+    """Send signals and fills at a steady rate as long as the block runs; give what was sent by then."""
+    sent: list[Input] = []
+    is_over = threading.Event()
+
+    def run() -> None:
+        while not is_over.wait(SLICE_SECONDS):
+            records = list(traffic.mixed(int(per_second * SLICE_SECONDS)))
+            deployment.send(records)
+            sent.extend(records)
+
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(run)
+        try:
+            yield sent
+        finally:
+            is_over.set()
+            sending.result()
+
+
+def refuse(deployment: Deployment, *texts: str, **settings: str) -> None:
+    """Assert that a worker refuses to start, and that it says so in one line with these texts."""
+    worker = deployment.start(**settings)
+    assert worker.wait() == 2, worker.said
+    told = [line for line in worker.lines if line.startswith("sizer: ")]
+    assert len(told) == 1, worker.said
+    assert "Traceback" not in worker.said
+    for text in texts:
+        assert text in told[0]

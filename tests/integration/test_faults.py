@@ -3,9 +3,6 @@
 import random
 import shutil
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,44 +10,12 @@ import pytest
 from app.broker import Broker
 from app.replay import recompute_topics
 from app.topics import SIGNALS
-from tests.integration.cluster import Deployment, Worker
+from tests.integration.cluster import Deployment, Worker, load
 from tests.integration.traffic import Traffic
 
 EVENTS_PER_SECOND = 300
-SLICE_SECONDS = 0.1
 FAULTS = ("kill", "pause", "stop", "wipe")
 SEED = 20260105
-
-
-class Load:
-    """Sends signals and fills at a steady rate until told to stop."""
-
-    def __init__(self, deployment: Deployment, seed: int) -> None:
-        self.signals = 0
-        self._deployment = deployment
-        self._traffic = Traffic(seed)
-        self._over = threading.Event()
-        self._error: BaseException | None = None
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._run)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-        assert self._error is None, self._error
-
-    def _run(self) -> None:
-        try:
-            while not self._over.wait(SLICE_SECONDS):
-                records = list(self._traffic.mixed(int(EVENTS_PER_SECOND * SLICE_SECONDS)))
-                self.signals += sum(record.topic == SIGNALS for record in records)
-                self._deployment.send(records)
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            self._error = error
 
 
 def strike(fault: str, deployment: Deployment, workers: dict[str, Worker], name: str) -> None:
@@ -85,20 +50,18 @@ def resume(zombie: Worker) -> None:
 
 @pytest.mark.timeout(400)
 def test_ten_faults_in_a_row(broker: Broker, tmp_path: Path) -> None:
-    seed = SEED
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    dice = random.Random(SEED)
     deployment = Deployment(broker.bootstrap_servers, "ten-faults", tmp_path)
     deployment.create_topics()
     workers = {name: deployment.start(name) for name in ("a", "b")}
     try:
         for worker in workers.values():
             worker.wait_for("ready")
-        load = Load(deployment, seed)
-        with load.running():
+        with load(deployment, Traffic(SEED), EVENTS_PER_SECOND) as sent:
             for number in range(10):
                 strike(FAULTS[number % len(FAULTS)], deployment, workers, dice.choice(("a", "b")))
-        deployment.wait_for_answers(load.signals)
+        signals = sum(record.topic == SIGNALS for record in sent)
+        deployment.wait_for_answers(signals)
         assert {worker.stop() for worker in workers.values()} == {0}
     finally:
         deployment.close()
@@ -106,4 +69,4 @@ def test_ten_faults_in_a_row(broker: Broker, tmp_path: Path) -> None:
     print(report)
     assert report.differences == ()
     assert (report.lost, report.doubled, report.contradicted) == (0, 0, 0)
-    assert report.signals == report.orders == report.recomputed == load.signals
+    assert report.signals == report.orders == report.recomputed == signals

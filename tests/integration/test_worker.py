@@ -2,64 +2,21 @@
 
 import shutil
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
-import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    NewPartitions,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from app.broker import Broker
 from app.processor import TABLES
 from app.stream.store import LocalTable
 from app.stream.topics import changelog_topic
 from app.topics import FILLS, FILLS_DLQ, OUTPUTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
-from tests.integration.cluster import Deployment
+from tests.integration.cluster import Deployment, load, refuse
 from tests.integration.traffic import Input, Traffic
 
 SEED = 20260106
-
-
-@pytest.fixture
-def deployment(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Deployment]:
-    """Give a deployment of its own to a test; its topics exist."""
-    print(f"seed {SEED}")
-    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
-    made = Deployment(broker.bootstrap_servers, name, tmp_path, partitions=2)
-    made.create_topics()
-    yield made
-    made.close()
-
-
-@contextmanager
-def load(deployment: Deployment, traffic: Traffic) -> Iterator[list[Input]]:
-    """Send signals and fills, some hundreds a second, as long as the block runs; give what was sent by then."""
-    sent: list[Input] = []
-    is_over = threading.Event()
-
-    def run() -> None:
-        while not is_over.wait(0.05):
-            records = list(traffic.mixed(20))
-            deployment.send(records)
-            sent.extend(records)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield sent
-    finally:
-        is_over.set()
-        thread.join()
 
 
 def prove(deployment: Deployment, sent: list[Input]) -> None:
@@ -316,98 +273,6 @@ def test_a_transaction_that_hangs_in_a_changelog_is_a_doubt(deployment: Deployme
     assert "a transaction is open from offset 0" in worker.said
     stranger.abort_transaction()
     assert deployment.started().stop() == 0
-
-
-def refuse(deployment: Deployment, *texts: str, **settings: str) -> None:
-    worker = deployment.start(**settings)
-    assert worker.wait() == 2, worker.said
-    told = [line for line in worker.lines if line.startswith("sizer: ")]
-    assert len(told) == 1, worker.said
-    assert "Traceback" not in worker.said
-    for text in texts:
-        assert text in told[0]
-
-
-class TestRefusals:
-    """The worker refuses to start: status 2, one line that names the thing and the cure, no traceback."""
-
-    def admin(self, deployment: Deployment) -> AdminClient:
-        return AdminClient({"bootstrap.servers": deployment.settings.bootstrap_servers})
-
-    def set_config(self, deployment: Deployment, topic: str, **config: str) -> None:
-        entries = [
-            ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
-            for name, value in config.items()
-        ]
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        admin = self.admin(deployment)
-        for future in admin.incremental_alter_configs([resource]).values():
-            future.result()
-
-    def add_partitions(self, deployment: Deployment, *topics: str) -> None:
-        admin = self.admin(deployment)
-        for future in admin.create_partitions([NewPartitions(topic, 3) for topic in topics]).values():
-            future.result()
-
-    def test_a_topic_is_missing(self, deployment: Deployment) -> None:
-        prefix = "nowhere."
-        refuse(deployment, f"{prefix}signals", "sizer topics create", SIZER_TOPIC_PREFIX=prefix)
-
-    def test_partition_counts_differ(self, deployment: Deployment) -> None:
-        fills = deployment.settings.topic(FILLS)
-        self.add_partitions(deployment, fills)
-        refuse(deployment, fills, "3 partitions", "same number")
-
-    def test_cleanup_policies(self, deployment: Deployment) -> None:
-        settings = deployment.settings
-        orders, ids = changelog_topic(settings, "orders"), changelog_topic(settings, "signal_ids")
-        self.set_config(deployment, ids, retention_ms="3600000")
-        refuse(deployment, ids, "retention.ms=3600000", "604800000")
-        self.set_config(deployment, orders, cleanup_policy="compact,delete")
-        refuse(deployment, orders, "cleanup.policy=compact,delete", "set cleanup.policy=compact")
-        self.set_config(deployment, settings.topic(SIZED_ORDERS), cleanup_policy="compact")
-        refuse(deployment, settings.topic(SIZED_ORDERS), "set cleanup.policy=delete")
-
-    def test_the_next_offset_is_gone(self, deployment: Deployment) -> None:
-        settings = deployment.settings
-        worker = deployment.started()
-        deployment.send(Traffic(SEED).signals(50))
-        deployment.wait_for_answers(50)
-        assert worker.stop() == 0
-        deployment.send(Traffic(SEED + 1).signals(50))
-        admin = self.admin(deployment)
-        gone = [TopicPartition(settings.topic(SIGNALS), partition, -1) for partition in range(2)]
-        for future in admin.delete_records(gone).values():
-            future.result()
-        refuse(deployment, settings.topic(SIGNALS), "records were deleted before they were processed")
-
-    def test_there_are_answers_but_no_state(self, deployment: Deployment) -> None:
-        worker = deployment.started()
-        deployment.send(Traffic(SEED).signals(20))
-        deployment.wait_for_answers(20)
-        assert worker.stop() == 0
-        admin = self.admin(deployment)
-        changelogs = [changelog_topic(deployment.settings, table) for table in TABLES]
-        for future in admin.delete_topics(changelogs).values():
-            future.result()
-        deployment.create_topics()
-        # Its local rows are those of topics that are no more: they are not taken for state.
-        refuse(deployment, deployment.settings.topic(SIZED_ORDERS), "there is no state", "SIZER_APP_ID")
-
-    def test_the_number_of_partitions_is_not_the_recorded_one(self, deployment: Deployment) -> None:
-        settings = deployment.settings
-        worker = deployment.started()
-        deployment.send(Traffic(SEED).signals(20))
-        deployment.wait_for_answers(20)
-        everything = [settings.topic(topic) for topic in (SIGNALS, FILLS, *OUTPUTS)]
-        self.add_partitions(deployment, *everything, *(changelog_topic(settings, table) for table in TABLES))
-        assert worker.stop() == 0
-        refuse(deployment, settings.topic(SIGNALS), "3 partitions", "written with 2")
-
-    def test_the_data_folder_is_in_use(self, deployment: Deployment) -> None:
-        worker = deployment.started()
-        refuse(deployment, str(deployment.folder / "a"), "in use by another worker")
-        assert worker.stop() == 0
 
 
 def test_no_broker_is_waited_for_and_said_once(tmp_path: Path, broker: Broker) -> None:

@@ -24,7 +24,7 @@ class Traffic:
     """Signals and fills; the same for the same seed, but for the time of day."""
 
     def __init__(self, seed: int, portfolios: int = 40) -> None:
-        self.seed = seed
+        print(f"seed {seed}")
         self._random = random.Random(seed)
         self._portfolios = [f"PF-{seed}-{number}" for number in range(portfolios)]
         self._count = 0
