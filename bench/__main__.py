@@ -16,10 +16,10 @@ from bench import latency, processor, throughput
 from bench.contestants import PLAIN_FAUST, WORKER
 
 _ROUNDS = 2
-_WORKER_EVENTS = 60_000
+_WORKER_EVENTS = 40_000
 _PLAIN_FAUST_EVENTS = 8_000
 _RATE = 100
-_SECONDS = 20.0
+_SECONDS = 10.0
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     seed = parser.parse_args().seed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    print(f"seed {seed}; what else runs on this machine slows it down, so compare within one run only", flush=True)
+    print(f"seed {seed}; only what was measured in one run can be compared", flush=True)
     costs = processor.measure(seed)
     print("\n".join(["the processor alone, in memory:", *processor.lines(costs)]), flush=True)
     with (
@@ -53,15 +53,15 @@ def _throughput(bootstrap_servers: str, folder: Path, seed: int) -> list[through
 
 def _latency(bootstrap_servers: str, folder: Path, seed: int, before: int) -> list[latency.Latency]:
     runs: list[latency.Latency] = []
-    for contestant in (WORKER, PLAIN_FAUST):
-        number = before + len(runs) + 1
-        print(f"{contestant.name}: {_RATE} events/s for {_SECONDS:.0f} s", flush=True)
-        runs.append(
-            latency.measure(
+    for _ in range(_ROUNDS):
+        for contestant in (WORKER, PLAIN_FAUST):
+            number = before + len(runs) + 1
+            run = latency.measure(
                 contestant, bootstrap_servers, folder, number, seed=seed + number, rate=_RATE, seconds=_SECONDS
             )
-        )
-    return runs
+            print(f"{run.contestant}: {_RATE} events/s, half were answered in {run.percentile(50):.1f} ms", flush=True)
+            runs.append(run)
+    return [latency.pooled(run for run in runs if run.contestant == name) for name in (WORKER.name, PLAIN_FAUST.name)]
 
 
 def _show(runs: Sequence[throughput.Throughput], answers: Sequence[latency.Latency]) -> None:

@@ -1,7 +1,8 @@
 """How long an answer takes at an ordinary load: from sending a signal until its committed answer is here."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,12 @@ class Latency(NamedTuple):
     def percentile(self, percent: float) -> float:
         """Return the milliseconds within which so many percent were answered."""
         return self.milliseconds[min(len(self.milliseconds) - 1, int(len(self.milliseconds) * percent / 100))]
+
+
+def pooled(runs: Iterable[Latency]) -> Latency:
+    """Return several runs of one contestant as one."""
+    parts = list(runs)
+    return Latency(parts[0].contestant, sorted(chain.from_iterable(run.milliseconds for run in parts)))
 
 
 def measure(
