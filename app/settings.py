@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     partitioner: Partitioner = "murmur2"
     output_format: Literal["json"] = "json"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    session_timeout: Annotated[float, Field(ge=1, le=300)] = 10.0
+    session_timeout: Annotated[float, Field(ge=1, le=300)] = 6.0
 
     def topic(self, logical_name: str) -> str:
         """Return the real name of a topic."""
