@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from app.broker import Broker
+from app.demo.children import ChildDied
+from app.errors import UserError
 from bench import latency, processor, throughput
-from bench.contestants import PLAIN_FAUST, WORKER
+from bench.contestants import PLAIN_FAUST, WORKER, ContestantError
 
 _ROUNDS = 2
 _WORKER_EVENTS = 40_000
@@ -86,4 +88,9 @@ def _show(runs: Sequence[throughput.Throughput], answers: Sequence[latency.Laten
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ContestantError, ChildDied, UserError) as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

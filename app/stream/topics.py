@@ -21,8 +21,7 @@ from app.topics import FILLS_DLQ, INPUTS, OUTPUTS, SIGNALS, SIGNALS_DLQ
 
 DEFAULT_PARTITIONS = 4
 """The number cannot change later without moving portfolios between states, so it is the most workers there can ever
-be; each partition costs its worker three small databases and two producers. Four workers answer more than 100,000
-events a second."""
+be; each partition costs its worker three small databases and two producers."""
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _WEEK_MS = 7 * _DAY_MS
