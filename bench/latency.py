@@ -16,7 +16,7 @@ from bench.observer import Observer
 from bench.throughput import await_answers, write
 from bench.workload import FILLS_PER_ORDER, PARTITIONS, Event, Workload
 
-_WARM_UP_EVENTS = 500
+_WARM_UP_EVENTS = 200
 _LAST_ANSWERS_SECONDS = 10.0
 
 

@@ -49,7 +49,7 @@ class Watcher:
                     message.timestamp()[1],
                     message.key(),
                     message.value(),
-                    message.headers() or (),  # type: ignore[arg-type]
+                    message.headers() or (),  # type: ignore[arg-type]  # the stubs allow str values
                 )
             )
         return seen

@@ -90,4 +90,5 @@ def _record(message: Message, topic: str) -> Record:
     assert key is None or isinstance(key, bytes)
     assert value is None or isinstance(value, bytes)
     headers = message.headers() or []
-    return Record(topic, int(message.partition() or 0), int(message.offset() or 0), key, value, tuple(headers))  # type: ignore[arg-type]
+    partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+    return Record(topic, partition, offset, key, value, tuple(headers))  # type: ignore[arg-type]  # stubs allow str values

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _READ_ONLY = "rows are written by the tasks of the partitions only"
 
 
+# Faust's abstract store names and orders these parameters, so they are boolean and positional (FBT001, FBT002).
 class RowStore(Store[bytes, bytes]):
     """A table's rows on this worker. To be read; written by the tasks, and by Faust's recovery on standbys."""
 
