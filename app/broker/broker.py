@@ -44,16 +44,19 @@ class Broker:
         port: int | None = None,
         *,
         properties: Mapping[str, str] | None = None,
+        cluster_id: str | None = None,
         full_speed: bool = False,
     ) -> None:
         """Describe a broker; nothing is started or written yet.
 
         `port`: on 127.0.0.1; without one it is the folder's last one or any that is free.
-        `properties`: Kafka's, win over ours. `full_speed`: let Java optimize fully, for benchmarks; starts slower.
+        `properties`: Kafka's, win over ours. `cluster_id`: of the cluster that it is a node of; by default its own.
+        `full_speed`: let Java optimize fully, for benchmarks; starts slower.
         """
         self.data_dir = data_dir.expanduser().absolute()
         self._port = port
         self._extra = dict(properties or {})
+        self._cluster_id = cluster_id
         self._full_speed = full_speed
         self._ports: Ports | None = None
         self._process: GuardedProcess | None = None
@@ -140,7 +143,7 @@ class Broker:
 
     def _start_once(self, jars: list[Path], ports: Ports) -> None:
         properties = node_properties(ports, self._extra)
-        cluster_id = prepare(self.data_dir, properties, jars)
+        cluster_id = prepare(self.data_dir, properties, jars, self._cluster_id)
         with suppress(FileNotFoundError):
             self.log_file.replace(self.log_file.with_name("broker.log.1"))
         assert self._lock is not None

@@ -83,8 +83,10 @@ def node_properties(ports: Ports, extra: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def prepare(folder: Path, properties: Mapping[str, str], jars: Sequence[Path]) -> str:
+def prepare(folder: Path, properties: Mapping[str, str], jars: Sequence[Path], cluster_id: str | None) -> str:
     """Write the properties into the data folder and format its storage if it is new; return the cluster's id.
+
+    `cluster_id`: of the cluster that new storage joins; None: it begins one of its own.
 
     Raises BrokerError if Kafka will not format it.
     """
@@ -93,7 +95,7 @@ def prepare(folder: Path, properties: Mapping[str, str], jars: Sequence[Path]) -
     (folder / _TEMPORARY).mkdir(exist_ok=True)
     meta = folder / _STORAGE / "meta.properties"
     if not meta.exists():
-        _format(folder, jars)
+        _format(folder, jars, cluster_id or secrets.token_urlsafe(16))  # what Kafka calls a Uuid: 16 bytes in base64
     fields = dict(line.split("=", 1) for line in meta.read_text(encoding="latin-1").splitlines() if "=" in line)
     return fields["cluster.id"]
 
@@ -107,8 +109,7 @@ def _java(jars: Sequence[Path], *arguments: str) -> list[str]:
     return [str(JAVA), *_JAVA_OPTIONS, "-cp", os.pathsep.join(map(str, jars)), *arguments]
 
 
-def _format(folder: Path, jars: Sequence[Path]) -> None:
-    cluster_id = secrets.token_urlsafe(16)  # what Kafka calls a Uuid: 16 bytes in base64
+def _format(folder: Path, jars: Sequence[Path], cluster_id: str) -> None:
     result = subprocess.run(  # noqa: S603 - our own Java and arguments
         _java(
             jars,

@@ -48,19 +48,19 @@ def _is_in_metadata(admin: AdminClient, cluster_id: str) -> bool:
 
 
 def _internal_topics(properties: Mapping[str, str]) -> list[NewTopic]:
-    """Return the topics as Kafka would make them itself, with the partition counts of the properties."""
+    """Return the topics as Kafka would make them itself, with the numbers of the properties."""
     config = {"cleanup.policy": "compact", "segment.bytes": _SEGMENT_BYTES}
     return [
         NewTopic(
             "__transaction_state",
             num_partitions=int(properties["transaction.state.log.num.partitions"]),
-            replication_factor=1,
+            replication_factor=int(properties["transaction.state.log.replication.factor"]),
             config={**config, "compression.type": "uncompressed"},
         ),
         NewTopic(
             "__consumer_offsets",
             num_partitions=int(properties["offsets.topic.num.partitions"]),
-            replication_factor=1,
+            replication_factor=int(properties["offsets.topic.replication.factor"]),
             config={**config, "compression.type": "producer"},
         ),
     ]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import faust
 import structlog
-import uvloop
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
@@ -48,7 +47,9 @@ class Consumer(driver.Consumer):
     _thread: ConsumerThread
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=uvloop.new_event_loop())
+        # With asyncio's own loop: uvloop's raises, when a connection was reset, what aiokafka does not expect, and its
+        # fetching would end.
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=asyncio.new_event_loop())
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group, but only for all topics.

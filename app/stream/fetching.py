@@ -52,11 +52,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     @Service.task
     async def _watch_coordination(self) -> None:
-        """Bring down the worker with what aiokafka cannot mend: it keeps such errors for a fetch, and none may come."""
+        """Bring down the worker with what aiokafka cannot mend: it keeps such errors for a fetch, and none may come.
+
+        Its fetching may end by an error that it did not foresee, while its heartbeats go on: a member of the group that
+        never reads again.
+        """
         while not self.should_stop:
             await self.sleep(_WATCH_SECONDS)
             if self._consumer is not None and not self.should_stop:
                 self._consumer._coordinator.check_errors()
+                if self._consumer._fetcher._fetch_task.done():
+                    await self._consumer._fetcher._fetch_task  # raises what ended it
 
     async def fetch_chunks(self, wanted: AbstractSet[TP], first: AbstractSet[TP], patience: float) -> list[Chunk]:
         """Return what has been fetched of the wanted partitions, those of `first` first.

@@ -1,0 +1,98 @@
+"""One deployment under faults: topics of its own, workers in their slots, the desk's flow, and the proof at the end."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+
+from app.replay import recompute_topics
+from app.settings import Settings
+from app.stream.topics import create_topics, topic_specs
+from tests.faults.brokers import Brokers
+from tests.faults.desk import Flow, Watcher
+from tests.faults.fleet import Slot
+
+CATCH_UP_SECONDS = 120.0
+"""I6: as long after a fault is over, everything sent before is answered, or it is a violation."""
+
+_PAUSE = 0.05
+
+
+class Stage:
+    """A deployment while faults are done to it. `names`: its workers, each with its own way to the brokers."""
+
+    names = ("a", "b")
+
+    def __init__(
+        self, brokers: Brokers, app_id: str, folder: Path, *, seed: int, per_second: int, session_seconds: float
+    ) -> None:
+        self.brokers = brokers
+        self.partitions = 4
+        self.session_seconds = session_seconds
+        self.settings = Settings(bootstrap_servers=brokers.bootstrap_servers, app_id=app_id, topic_prefix=f"{app_id}.")
+        self.violations: list[str] = []
+        create_topics(self.settings, self.partitions)
+        environment = {
+            "SIZER_APP_ID": app_id,
+            "SIZER_TOPIC_PREFIX": f"{app_id}.",
+            "SIZER_SESSION_TIMEOUT": f"{session_seconds:g}",
+        }
+
+        def slot(name: str, servers: str) -> Slot:
+            return Slot(name, folder / app_id, environment | {"SIZER_BOOTSTRAP_SERVERS": servers})
+
+        self.slots = {name: slot(name, brokers.bootstrap_servers_of(name)) for name in self.names}
+        self.guest = slot("guest", brokers.bootstrap_servers)
+        for one in self.slots.values():
+            one.start()
+        self.flow = Flow(self.settings, self.partitions, per_second, seed)
+        self.watcher = Watcher(self.settings, self.partitions)
+
+    def wait(self, seconds: float) -> None:
+        """Let a fault last."""
+        threading.Event().wait(seconds)
+
+    def wait_until(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something is so, for so long at most; tell whether it is."""
+        deadline = time.monotonic() + seconds
+        while not (found := is_so()) and time.monotonic() < deadline:
+            self.wait(_PAUSE)
+        return found
+
+    def catch_up(self) -> float:
+        """Wait until every signal that is written by now is answered; return the seconds that it took."""
+        began = time.monotonic()
+        if not self.watcher.wait_for(self.flow.last_signals(), CATCH_UP_SECONDS):
+            said = "".join(f"\n--- {slot.name}: {slot.said()}" for slot in self.slots.values())
+            self.violations.append(f"I6: not caught up within {CATCH_UP_SECONDS:.0f} s{said}")
+        return time.monotonic() - began
+
+    def exits(self) -> Counter[int]:
+        """Return how often workers ended unasked, by status."""
+        return sum((slot.exits for slot in (*self.slots.values(), self.guest)), Counter[int]())
+
+    def close(self) -> tuple[int, int]:
+        """End the flow, let it be answered, stop the workers, and prove everything.
+
+        Returns how many records were sent and how many orders were published; what was wrong is in `violations`.
+        """
+        self.flow.close()
+        self.catch_up()
+        for slot in (*self.slots.values(), self.guest):
+            slot.stop()
+            self.violations += slot.violations
+        self.watcher.close()
+        report = recompute_topics(self.settings)
+        if not report.is_proved:
+            self.violations.append(str(report))
+        if not self.violations:
+            self._remove_topics()
+        return self.flow.sent, report.orders
+
+    def _remove_topics(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self.settings.bootstrap_servers})
+        for future in admin.delete_topics([spec.name for spec in topic_specs(self.settings)]).values():
+            future.result()
