@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     output_format: Literal["json"] = "json"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 0
     session_timeout: Annotated[float, Field(ge=1, le=300)] = 6.0
+    adopt_topics: bool = False
 
     def topic(self, logical_name: str) -> str:
         """Return the real name of a topic."""

@@ -63,6 +63,16 @@ class Processor:
         return self._state.positions
 
     @property
+    def input_ids(self) -> dict[str, str]:
+        """Which topics the positions are positions of, by logical name; kept with them, written by the caller."""
+        return self._state.input_ids
+
+    @property
+    def changelog_ends(self) -> dict[str, int]:
+        """By table: an offset that its changelog reaches for sure; kept with the state, written by the caller."""
+        return self._state.changelog_ends
+
+    @property
     def is_new(self) -> bool:
         """The store had no state at all: this is the partition's first start."""
         return self._state.is_new

@@ -16,6 +16,7 @@ Parts of a key are joined by U+001F, which no id may contain. Every row starts w
 an error, not a guess. An event touches a handful of rows, however long the portfolio's history is.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from struct import Struct
 from typing import Any, NamedTuple
@@ -44,6 +45,10 @@ class PartitionRow(NamedTuple):
     """The next offset of each input topic, by logical name."""
     last_fills_offset: int
     """Offset of the last fills record taken, -1 if none: a position may stand further, behind a marker."""
+    input_ids: Mapping[str, str] = {}
+    """By logical name: which input topic the positions are positions of, as the cluster identifies it."""
+    changelog_ends: Mapping[str, int] = {}
+    """By table: the offset up to which its changelog was written before this row was."""
 
 
 class DecidedSignal(NamedTuple):

@@ -47,6 +47,8 @@ class PartitionState:
                 "a portfolio would change its partition and lose its state; go back to the former number of partitions"
             )
         self._positions = dict(row.positions)
+        self.input_ids = dict(row.input_ids)
+        self.changelog_ends = dict(row.changelog_ends)
         self.last_fills_offset = row.last_fills_offset
         self._moved = False
 
@@ -129,7 +131,9 @@ class PartitionState:
         """Return every row that changed since the last commit."""
         if not self._moved:
             return []
-        position = PartitionRow(self._partition_count, self._positions, self.last_fills_offset)
+        position = PartitionRow(
+            self._partition_count, self._positions, self.last_fills_offset, self.input_ids, self.changelog_ends
+        )
         return [
             *self._portfolios.changes(),
             *self._working.changes(),

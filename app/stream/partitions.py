@@ -90,11 +90,16 @@ class Partitions:
             return
         tp = TP(chunk.topic, chunk.partition)
         topic = self._logical[chunk.topic]
+        expected = task.inbox.expected[topic]
+        if chunk.end < expected:
+            raise Doubt(
+                f"partition {tp.partition}: {tp.topic} ends at offset {chunk.end} though it was read up to {expected}:"
+                " it was created again, or has lost records"
+            )
         if task.offer(topic, chunk):
             self._gaps.pop(tp, None)
             return
         self._gaps[tp] = self._gaps.get(tp, 0) + 1
-        expected = task.inbox.expected[topic]
         if self._gaps[tp] > _GAPS_LIMIT:
             raise Doubt(
                 f"partition {tp.partition}: {tp.topic} cannot be read from offset {expected}, only from"
@@ -189,12 +194,12 @@ class Partitions:
         producers = Producers(settings, partition)
         try:
             producers.fence()
-            check_changelogs(settings, partition)
+            changelog_ends = check_changelogs(settings, partition)
             tables = self.local_tables.partition(partition)
             restored = restore(settings, partition, tables, self._facts.tombstone_seconds)
             store = PartitionStore(tables)
             processor = self._processor(partition, store)
-            state = check_partition(settings, partition, processor)
+            state = check_partition(settings, partition, processor, changelog_ends)
         except BaseException:
             producers.close()
             raise

@@ -5,19 +5,22 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
 import structlog
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not say so
 
 from app.errors import Doubt, UserError
 from app.processor import TABLES, Processor
 from app.settings import Settings
 from app.stream.clients import REQUEST_SECONDS, BrokerErrors, BrokerUnavailableError, client_config, committed_reader
-from app.stream.topics import TopicFacts, changelog_topic, check_topics, session_limits
-from app.topics import INPUTS, SIZED_ORDERS
+from app.stream.topics import TopicFacts, changelog_topic, check_topics, session_limits, topic_ids
+from app.topics import INPUTS, SIGNALS, SIZED_ORDERS
 
 _BACKOFF_SECONDS = 0.25
 _BACKOFF_LIMIT_SECONDS = 4.0
+_TAIL_RECORDS = 16
+"""Offsets looked at for the last record, at first."""
 
 _log = structlog.get_logger("sizer")
 
@@ -59,25 +62,29 @@ def _check_cluster(settings: Settings) -> TopicFacts:
     return facts
 
 
-def check_partition(settings: Settings, partition: int, processor: Processor) -> InputState:
+def check_partition(
+    settings: Settings, partition: int, processor: Processor, changelog_ends: Mapping[str, int]
+) -> InputState:
     """Check a partition's restored state against its topics, and return where its input goes on; blocks.
 
-    Raises UserError if the next offset of an input topic lies outside its log, or if there are answers but no state.
+    `changelog_ends`: where each table's changelog ends, as `check_changelogs` found it.
+
+    Raises UserError if the state is not that of these topics: an input topic is another one than the state was made
+    from, or its log does not have the next offset; a changelog was longer once; there are answers but no state, or
+    answers to signals that the state has not seen.
     """
+    _check_changelog_ends(settings, partition, processor, changelog_ends)
     errors = BrokerErrors()
     admin = AdminClient(client_config(settings, errors))
     try:
         inputs = [settings.topic(topic) for topic in INPUTS]
         starts = _offsets(admin, inputs, partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # no types
         ends = _offsets(admin, inputs, partition, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # no types
-        if processor.is_new and _has_records(settings, settings.topic(SIZED_ORDERS), partition):
-            raise UserError(
-                f"topic {settings.topic(SIZED_ORDERS)} has records in partition {partition} but there is no state in"
-                f" {changelog_topic(settings, 'portfolios')}: signals would be answered twice; set SIZER_APP_ID to the"
-                " one that wrote them, or SIZER_TOPIC_PREFIX to begin with new topics"
-            )
+        ids = topic_ids(admin, inputs)
     except KafkaException as error:
         raise Doubt(f"partition {partition}: its topics could not be checked: {errors.explain(error)}") from None
+    _check_answers(settings, partition, processor)
+    _check_input_ids(settings, partition, processor, {topic: ids[settings.topic(topic)] for topic in INPUTS})
     for topic in INPUTS:
         name = settings.topic(topic)
         start, end = starts[name], ends[name]
@@ -94,8 +101,61 @@ def check_partition(settings: Settings, partition: int, processor: Processor) ->
     return InputState(positions, {topic: ends[settings.topic(topic)] for topic in INPUTS})
 
 
-def check_changelogs(settings: Settings, partition: int) -> None:
+def _check_changelog_ends(
+    settings: Settings, partition: int, processor: Processor, changelog_ends: Mapping[str, int]
+) -> None:
+    for table, end in processor.changelog_ends.items():
+        if changelog_ends[table] < end:
+            raise UserError(
+                f"topic {changelog_topic(settings, table)} ends at offset {changelog_ends[table]} in partition"
+                f" {partition} but was written up to {end}: it was created again or has lost committed records, and a"
+                " state without them would be a wrong one; bring them back from a backup or another worker's disk, or"
+                " set another SIZER_APP_ID and SIZER_TOPIC_PREFIX to begin anew"
+            )
+
+
+def _check_input_ids(settings: Settings, partition: int, processor: Processor, ids: Mapping[str, str]) -> None:
+    for topic, known in processor.input_ids.items():
+        if known != ids[topic] and not settings.adopt_topics:
+            raise UserError(
+                f"topic {settings.topic(topic)} was created again since partition {partition} was last processed: its"
+                " offsets are not those that the state knows; set another SIZER_APP_ID and SIZER_TOPIC_PREFIX to begin"
+                " anew, or, if it was moved here with its offsets, SIZER_ADOPT_TOPICS=true for one start"
+            )
+    processor.input_ids.update(ids)
+
+
+def _check_answers(settings: Settings, partition: int, processor: Processor) -> None:
+    """Check that the state is not older than the last answer that was published from it."""
+    name = settings.topic(SIZED_ORDERS)
+    last = _last_record(settings, name, partition)
+    if last is None:
+        return
+    if processor.is_new:
+        raise UserError(
+            f"topic {name} has records in partition {partition} but there is no state in"
+            f" {changelog_topic(settings, 'portfolios')}: signals would be answered twice; set SIZER_APP_ID to the"
+            " one that wrote them, or SIZER_TOPIC_PREFIX to begin with new topics"
+        )
+    try:
+        answered = int(orjson.loads(last.value() or b"")["signal_offset"])
+    except (ValueError, TypeError, KeyError):
+        _log.warning("the last record is none of ours: somebody else writes there", topic=name, partition=partition)
+        return
+    position = processor.positions.get(SIGNALS, 0)
+    if answered >= position:
+        raise UserError(
+            f"topic {name}, partition {partition}, has an answer to the signal at offset {answered} but the state in"
+            f" {changelog_topic(settings, 'portfolios')} stands at {position}: the changelogs have lost committed"
+            " records, and signals would be answered twice; bring them back from a backup, or set another SIZER_APP_ID"
+            " and SIZER_TOPIC_PREFIX to begin anew"
+        )
+
+
+def check_changelogs(settings: Settings, partition: int) -> dict[str, int]:
     """Check that nothing is pending in a partition's changelogs once its former owners are fenced; blocks.
+
+    Returns where each one ends, by table.
 
     Raises Doubt if a transaction is still open: it is not ours, or a broker that was killed within milliseconds of a
     commit has forgotten to finish it (seen on one node). Committed rows behind it cannot be read, so state restored
@@ -116,6 +176,7 @@ def check_changelogs(settings: Settings, partition: int) -> None:
                 f"topic {name}, partition {partition}: a transaction is open from offset {readable[name]} on, though"
                 " ours are all fenced: find it with `kafka-transactions.sh find-hanging` and abort it"
             )
+    return {table: written[name] for table, name in zip(TABLES, names, strict=True)}
 
 
 def _offsets(
@@ -131,19 +192,31 @@ def _offsets(
     return {where.topic: future.result().offset for where, future in futures.items()}
 
 
-def _has_records(settings: Settings, topic: str, partition: int) -> bool:
-    """Tell whether there is any committed record: markers and what was aborted take up offsets too."""
-    deadline = time.monotonic() + REQUEST_SECONDS
+def _last_record(settings: Settings, topic: str, partition: int) -> Message | None:
+    """Return the last committed record, None if there is none: markers and what was aborted take up offsets too."""
     with committed_reader(settings, f"topic {topic}, partition {partition}, could not be read") as consumer:
-        consumer.assign([TopicPartition(topic, partition, 0)])
-        while time.monotonic() < deadline:
-            message = consumer.poll(1.0)
-            if message is None:
-                continue
-            error = message.error()
-            if error is None:
-                return True
-            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
-                return False
+        where = TopicPartition(topic, partition)
+        start, end = consumer.get_watermark_offsets(where, timeout=REQUEST_SECONDS)
+        found, at, distance = None, end, _TAIL_RECORDS
+        while found is None and at > start:
+            at, distance = max(start, end - distance), distance * 8
+            found = _last_from(consumer, topic, partition, at)
+    return found
+
+
+def _last_from(consumer: Consumer, topic: str, partition: int, offset: int) -> Message | None:
+    consumer.assign([TopicPartition(topic, partition, offset)])
+    deadline = time.monotonic() + REQUEST_SECONDS
+    last = None
+    while time.monotonic() < deadline:
+        message = consumer.poll(1.0)
+        if message is None:
+            continue
+        error = message.error()
+        if error is None:
+            last = message
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
+            return last
+        else:
             raise KafkaException(error)
     raise Doubt(f"partition {partition}: topic {topic} could not be read within {REQUEST_SECONDS:.0f} s")

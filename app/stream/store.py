@@ -3,15 +3,19 @@
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 import structlog
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
+from app.errors import Doubt
+
 _OFFSET_KEY = b"__faust\0offset__"
 """Where Faust's own store keeps it too. No row has this key: ids cannot contain U+0000."""
+_DAMAGED = "damaged"
+"""A file of this name in its folder says that a local table must not be used again."""
 
 _CACHE_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
@@ -50,14 +54,15 @@ class LocalTable:
 
     Rows and offset are written by one atomic batch: whatever the process dies of, the two agree, and restoring from
     the offset completes the rows. Nothing is synced: what a power cut takes away is read from the changelog again.
+    Damage that RocksDB's checksums find raises Doubt, and the next start restores the table from its changelog.
     """
 
     def __init__(self, table: str, path: Path) -> None:
-        """Open or create it; one that RocksDB cannot read is thrown away, the changelog has everything."""
+        """Open or create it; one that is damaged is thrown away, the changelog has everything. Raises Doubt."""
         self.table = table
         self.path = path
         self._db = self._open()
-        raw = self._db.get(_OFFSET_KEY)
+        raw = self.get(_OFFSET_KEY)
         self._offset, self._written_at = (-1, 0) if raw is None else (int(part) for part in raw.split())
 
     @property
@@ -72,13 +77,26 @@ class LocalTable:
 
     def get(self, key: bytes) -> bytes | None:
         """Return a row's value, None if there is no such row."""
-        value: bytes | None = self._db.get(key)
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+            raise self._doubt("read", error) from None
         return value
 
     def scan(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over the rows from key `start` on, in ascending order of the keys' bytes."""
-        items = cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=start))  # so in raw mode
-        return (item for item in items if item[0] != _OFFSET_KEY)
+        # Not rocksdict's `items`: at a damaged block it ends as if there were no more rows.
+        rows = self._db.iter()
+        rows.seek(start)
+        while rows.valid():
+            key = rows.key()
+            if key != _OFFSET_KEY:
+                yield key, rows.value()
+            rows.next()
+        try:
+            rows.status()
+        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+            raise self._doubt("read", error) from None
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
         """Write or delete rows, whose last change is at changelog offset `offset`."""
@@ -91,7 +109,10 @@ class LocalTable:
         self._offset = max(self._offset, offset)
         self._written_at = int(time.time())
         batch.put(_OFFSET_KEY, b"%d %d" % (self._offset, self._written_at))
-        self._db.write(batch)
+        try:
+            self._db.write(batch)
+        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+            raise self._doubt("written; is the disk full, or read-only?", error) from None
 
     def begin_at(self, offset: int) -> None:
         """Take the changelog before `offset` as read: it is gone from there, because its rows have expired."""
@@ -105,22 +126,36 @@ class LocalTable:
         self._db = self._open()
 
     def close(self) -> None:
-        """Close the database."""
-        self._db.close()
+        """Close the database. Raises Doubt if it could not be written before."""
+        try:
+            self._db.close()
+        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+            raise self._doubt("closed", error) from None
+
+    def _doubt(self, what: str, error: Exception) -> Doubt:
+        if _is_damage(error):
+            with suppress(OSError):  # then the next start finds the damage again
+                (self.path / _DAMAGED).write_text(str(error))
+        return Doubt(f"local table {self.path} could not be {what} ({error})")
 
     def _open(self) -> Rdict:
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if (self.path / _DAMAGED).exists():
+                return self._open_anew((self.path / _DAMAGED).read_text())
             return self._open_once()
-        except Exception as error:  # rocksdict raises nothing narrower
-            if "orruption" not in str(error):
-                raise
-            _log.warning(
-                "local table is corrupt, restoring it from its changelog", path=str(self.path), error=str(error)
-            )
-            shutil.rmtree(self.path)
-            self.path.mkdir()
-            return self._open_once()
+        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+            if not _is_damage(error):
+                raise Doubt(
+                    f"local table {self.path} could not be opened ({error}): look at the disk, its room and permissions"
+                ) from None
+            return self._open_anew(str(error))
+
+    def _open_anew(self, reason: str) -> Rdict:
+        _log.warning("local table is damaged, restoring it from its changelog", path=str(self.path), error=reason)
+        shutil.rmtree(self.path)
+        self.path.mkdir()
+        return self._open_once()
 
     def _open_once(self) -> Rdict:
         expiry = EXPIRY_SECONDS.get(self.table)
@@ -131,6 +166,10 @@ class LocalTable:
         db = Rdict(str(self.path), options=_options(), access_type=AccessType.with_ttl(expiry))
         db.set_options({"periodic_compaction_seconds": str(_DAY_SECONDS)})  # by itself once in 30 days
         return db
+
+
+def _is_damage(error: Exception) -> bool:
+    return "orruption" in str(error)
 
 
 class LocalTables:

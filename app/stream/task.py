@@ -105,8 +105,9 @@ class PartitionTask:
             await asyncio.sleep(0)
         changes = self.processor.changes()
         rows = self._produce_rows(changes)
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._commit, rows)
+        ends = await asyncio.get_running_loop().run_in_executor(self._executor, self._commit, rows)
         self.processor.committed()
+        self.processor.changelog_ends.update(ends)
         self.committed_positions = dict(self.processor.positions)
 
     def _process(self, piece: Piece) -> None:
@@ -129,9 +130,14 @@ class PartitionTask:
             self._producers.produce_rows(self._topic_names[table], changed)
         return rows
 
-    def _commit(self, rows: Mapping[str, list[tuple[bytes, bytes | None]]]) -> None:
-        """Commit the transaction and only then write the local rows; blocks, runs in a thread."""
+    def _commit(self, rows: Mapping[str, list[tuple[bytes, bytes | None]]]) -> dict[str, int]:
+        """Commit the transaction and only then write the local rows; blocks, runs in a thread.
+
+        Returns the ends of the changelogs behind the rows, by table, as far as they are known: where a resent row was
+        acknowledged without its offset, the last known one stays.
+        """
         offsets = self._producers.commit()
+        ends = {table: offsets.get(self._topic_names[table], -1) + 1 for table in rows}
         for table, changed in rows.items():
-            # Where a resent row was acknowledged without its offset, the last known one stays: more is read again.
-            self._store.tables[table].write(changed, offsets.get(self._topic_names[table], -1))
+            self._store.tables[table].write(changed, ends[table] - 1)
+        return {table: end for table, end in ends.items() if end > 0}

@@ -216,6 +216,15 @@ def _describe(admin: AdminClient, names: Collection[str]) -> dict[str, TopicDesc
     return {name: found[name] for name in names if name in found}
 
 
+def topic_ids(admin: AdminClient, names: Collection[str]) -> dict[str, str]:
+    """Return by name what the cluster identifies topics by; one that is created again has another id.
+
+    Raises KafkaException.
+    """
+    topics = admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_SECONDS)
+    return {name: str(future.result().topic_id) for name, future in topics.items()}
+
+
 def session_limits(settings: Settings) -> tuple[float, float] | None:
     """Return which session time-outs the brokers take, in seconds; None if this client may not know."""
     admin = connect_admin(settings)

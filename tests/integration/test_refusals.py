@@ -1,6 +1,6 @@
 """The worker refuses to start, or to take a partition: status 2, one line that names the thing and the cure."""
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -40,6 +40,11 @@ class TestRefusals:
         for future in admin.create_partitions([NewPartitions(topic, 3) for topic in topics]).values():
             future.result()
 
+    def delete(self, deployment: Deployment, *topics: str) -> None:
+        admin = self.admin(deployment)
+        for future in admin.delete_topics(list(topics)).values():
+            future.result()
+
     def test_a_topic_is_missing(self, deployment: Deployment) -> None:
         prefix = "nowhere."
         refuse(deployment, f"{prefix}signals", "sizer topics create", SIZER_TOPIC_PREFIX=prefix)
@@ -77,13 +82,86 @@ class TestRefusals:
         deployment.send(Traffic(SEED).signals(20))
         deployment.wait_for_answers(20)
         assert worker.stop() == 0
-        admin = self.admin(deployment)
-        changelogs = [changelog_topic(deployment.settings, table) for table in TABLES]
-        for future in admin.delete_topics(changelogs).values():
-            future.result()
+        self.delete(deployment, *(changelog_topic(deployment.settings, table) for table in TABLES))
         deployment.create_topics()
         # Its local rows are those of topics that are no more: they are not taken for state.
         refuse(deployment, deployment.settings.topic(SIZED_ORDERS), "there is no state", "SIZER_APP_ID")
+
+    def test_an_input_topic_was_created_again(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        worker = deployment.started()
+        deployment.send(Traffic(SEED).signals(20))
+        deployment.wait_for_answers(20)
+        assert worker.stop() == 0
+        self.delete(deployment, settings.topic(SIGNALS))
+        deployment.create_topics()
+        deployment.send(Traffic(SEED + 1).signals(200))  # beyond the position, which would fit
+        refuse(deployment, settings.topic(SIGNALS), "was created again", "SIZER_ADOPT_TOPICS")
+        deployment.start(SIZER_ADOPT_TOPICS="true").wait_for("ready")
+
+    def test_an_input_topic_is_created_again_under_a_worker(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        worker = deployment.started()
+        deployment.send(Traffic(SEED).signals(200))
+        deployment.wait_for_answers(200)
+        self.delete(deployment, settings.topic(SIGNALS))
+        deployment.create_topics()
+        deployment.send(Traffic(SEED + 1).signals(100))
+        assert worker.wait() in (2, 70)
+        refuse(deployment, settings.topic(SIGNALS), "created again")
+
+    def test_a_changelog_was_created_again(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        worker = deployment.started()
+        for seed in (SEED, SEED + 1):
+            deployment.send(Traffic(seed).signals(20))
+            deployment.wait_for_answers(20)
+        assert worker.stop() == 0
+        self.delete(deployment, changelog_topic(settings, "signal_ids"))
+        deployment.create_topics()
+        refuse(deployment, changelog_topic(settings, "signal_ids"), "ends at offset 0", "was written up to")
+
+    def test_the_changelogs_are_those_of_an_earlier_time(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        changelogs = [changelog_topic(settings, table) for table in TABLES]
+        worker = deployment.started()
+        deployment.send(Traffic(SEED).signals(20))
+        deployment.wait_for_answers(20)
+        assert worker.stop() == 0
+        backup = {topic: deployment.read_raw(topic) for topic in changelogs}
+        worker = deployment.started()
+        deployment.send(Traffic(SEED + 1).signals(20))
+        deployment.wait_for_answers(40)
+        assert worker.stop() == 0
+        self.delete(deployment, *changelogs)
+        deployment.create_topics()
+        producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
+        for topic, logs in backup.items():
+            for row in (row for log in logs for row in log):
+                producer.produce(topic, row.value(), row.key(), row.partition() or 0)
+                producer.produce(topic, row.value(), row.key(), row.partition() or 0)  # as long as with its markers
+        assert producer.flush(60) == 0
+        refuse(deployment, settings.topic(SIZED_ORDERS), "has an answer to the signal at offset", "answered twice")
+
+    def test_somebody_else_wrote_a_row(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        worker = deployment.started()
+        sent = Traffic(SEED, portfolios=1).signals(1)
+        deployment.send(sent)
+        deployment.wait_for_answers(1)
+        assert worker.stop() == 0
+        log = deployment.read_raw(changelog_topic(settings, "portfolios"))
+        partition = next(number for number, rows in enumerate(log) if any(row.key() == sent[0].key for row in rows))
+        producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
+        producer.produce(changelog_topic(settings, "portfolios"), b"\x01[]", sent[0].key, partition)
+        assert producer.flush(60) == 0
+        deployment.send(
+            [Traffic(SEED + 1).signal(portfolio_id=(sent[0].key or b"").decode())._replace(key=sent[0].key)]
+        )
+        worker = deployment.start()
+        assert worker.wait() == 70, worker.said
+        assert "none that this program wrote" in worker.said
+        assert "Traceback" not in worker.said
 
     def test_the_number_of_partitions_is_not_the_recorded_one(self, deployment: Deployment) -> None:
         settings = deployment.settings

@@ -1,5 +1,7 @@
 """The local copy of a table: rows and changelog offset agree, whatever the process dies of; damage is no loss."""
 
+import random
+import resource
 import signal
 import subprocess
 import sys
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import UserError
+from app.errors import Doubt, UserError
 from app.processor import TABLES
 from app.stream.data_dir import own
 from app.stream.store import LocalTable, LocalTables, PartitionStore
@@ -58,6 +60,41 @@ def test_a_damaged_table_is_empty_not_an_error(tmp_path: Path) -> None:
     table.close()
     (tmp_path / "t" / "CURRENT").write_text("damaged")
     assert LocalTable("orders", tmp_path / "t").next_offset == 0
+
+
+def test_damage_that_is_found_while_reading_is_a_doubt_and_mended_by_the_next_start(tmp_path: Path) -> None:
+    table = LocalTable("orders", tmp_path / "t")
+    for number in range(5_000):
+        table.write([(b"%06d" % number, random.randbytes(400))], number)
+    table.close()
+    rows = max((tmp_path / "t").glob("*.sst"), key=lambda file: file.stat().st_size)
+    with rows.open("r+b") as file:
+        file.seek(rows.stat().st_size // 2)
+        file.write(bytes(64))
+    table = LocalTable("orders", tmp_path / "t")
+    assert table.get(b"000001") is not None
+    with pytest.raises(Doubt, match="checksum mismatch"):
+        sum(1 for _ in table.scan(b""))
+    table.close()
+    assert LocalTable("orders", tmp_path / "t").next_offset == 0
+
+
+def test_a_full_disk_is_a_doubt_that_says_so(tmp_path: Path) -> None:
+    table = LocalTable("orders", tmp_path / "t")
+    table.write([(b"a", b"1")], 6)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        with pytest.raises(Doubt, match="is the disk full"):
+            table.write([(b"a", b"2")], 7)
+        with pytest.raises(Doubt, match="could not be opened"):
+            LocalTable("orders", tmp_path / "u")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(Doubt, match="could not be closed"):
+        table.close()
+    again = LocalTable("orders", tmp_path / "t")
+    assert (again.next_offset, again.get(b"a")) == (7, b"1")
 
 
 def test_tables_of_a_topic_that_is_no_more_are_removed(tmp_path: Path) -> None:
