@@ -42,6 +42,8 @@ def load_settings(**overrides: object) -> Settings:
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # validated by pydantic, whose errors are told below
+    except UnicodeDecodeError as error:
+        raise UserError(f".env: is not UTF-8 text ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = "SIZER_" + "_".join(str(part) for part in first["loc"]).upper()

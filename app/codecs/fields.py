@@ -1,6 +1,7 @@
 """One function per type of field: a JSON value in, a checked value out, `BadRecord` (INVALID) with the cure if not."""
 
 import re
+import reprlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,13 +23,15 @@ _TIME = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - offsets are applied by hand: an aware datetime cannot hold year 10000
 _SHOWN = 60
+_SHOWER = reprlib.Repr()
 
 E = TypeVar("E")
 
 
 def shown(value: object) -> str:
     """Return a value as an error message shows it: short and ASCII."""
-    text = ascii(value)
+    # A document may be nested deeper than Python can show: `reprlib` stops a few levels down.
+    text = _SHOWER.repr(value) if isinstance(value, list | dict) else ascii(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 

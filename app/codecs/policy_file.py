@@ -21,7 +21,8 @@ def load_policy(path: Path | None) -> Policy:
         raise UserError(f"policy file {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(f"policy file {path}: is not UTF-8 text; write it as TOML") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"policy file {path}: is not valid TOML ({error})") from None
     except PolicyError as error:
         raise UserError(f"policy file {path}: {error}") from None
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # Beside its own error the parser lets out those of numbers and nesting beyond what Python takes.
+        raise UserError(f"policy file {path}: is not valid TOML ({error})") from None

@@ -7,6 +7,7 @@ no parameter for it.
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -88,7 +89,8 @@ class Policy:
         given = {} if values is None else values
         for name in given:
             if name not in TABLE:
-                raise PolicyError(f"{name}: no such parameter; known are {', '.join(TABLE)}")
+                told = name if name.isprintable() else ascii(name)
+                raise PolicyError(f"{told}: no such parameter; known are {', '.join(TABLE)}")
         self.parameters: Mapping[str, Decimal | int] = {
             name: _checked(name, given[name]) if name in given else row.table for name, row in TABLE.items()
         }
@@ -148,12 +150,12 @@ def _count(name: str, value: object) -> int:
 
 def _decimal(name: str, value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise PolicyError(f"{name} = {value!r}: must be a decimal, as a number or a string")
+        raise PolicyError(f"{name} = {reprlib.repr(value)}: must be a decimal, as a number or a string")
     if isinstance(value, str) and not _DECIMAL_TEXT.fullmatch(value):
         raise PolicyError(f"{name} = {value!r}: is not a decimal number such as 0.001")
     number = Decimal(repr(value) if isinstance(value, float) else value)
     if not number.is_finite() or not 0 <= number < AMOUNT_LIMIT:
-        raise PolicyError(f"{name} = {value}: must be at least 0 and below 10^15")
+        raise PolicyError(f"{name} = {number:.30}: must be at least 0 and below 10^15")
     if number != round(number, PARAMETER_DECIMALS):
         raise PolicyError(f"{name} = {value}: must have at most {PARAMETER_DECIMALS} decimals")
     return number

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from app.codecs import BadRecord, decode_fill, decode_signal, encode_phase_event, encode_sized_order
+from app.codecs.fields import shown
 from app.core.admission import admit
 from app.core.decision import decide
 from app.core.execution import apply
@@ -117,13 +118,14 @@ class Processor:
         key = record.key
         if key is None or key != portfolio_id.encode():
             raise BadRecord(
-                ErrorCode.KEY_MISMATCH, f"the key {key!r} is not the portfolio_id {portfolio_id!a}: {_EXPECTED_KEY}"
+                ErrorCode.KEY_MISMATCH,
+                f"the key {shown(key)} is not the portfolio_id {shown(portfolio_id)}: {_EXPECTED_KEY}",
             )
         if self._partition_of is not None and (expected := self._partition_of(key)) != record.partition:
             raise BadRecord(
                 ErrorCode.WRONG_PARTITION,
-                f"key {key!r} belongs to partition {expected}, not {record.partition}, by {self._partitioner_name}: "
-                f"set {PRODUCER_SETTING[self._partitioner_name]}, or the sizer's SIZER_PARTITIONER to what your "
+                f"key {shown(key)} belongs to partition {expected}, not {record.partition}, by"
+                f" {self._partitioner_name}: set {PRODUCER_SETTING[self._partitioner_name]}, or the sizer's SIZER_PARTITIONER to what your "
                 "producers use",
             )
 
@@ -162,8 +164,8 @@ class Processor:
         order = None if portfolio is None else state.order(fill.portfolio_id, fill.order_id)
         if portfolio is None or order is None or is_forgotten(order, portfolio.time):
             message = (
-                f"portfolio {fill.portfolio_id!a} has no sized order {fill.order_id!a}: use the order_id of its "
-                "sized_orders record; an order is forgotten 24 hours after it is finished"
+                f"portfolio {shown(fill.portfolio_id)} has no sized order {shown(fill.order_id)}: use the order_id of "
+                "its sized_orders record; an order is forgotten 24 hours after it is finished"
             )
             return self._refuse(record, Refused(ErrorCode.UNKNOWN_ORDER, message))
         if state.has_exec_id(order, fill.exec_id):

@@ -19,6 +19,7 @@ an error, not a guess. An event touches a handful of rows, however long the port
 from collections.abc import Mapping
 from decimal import Decimal
 from struct import Struct
+from struct import error as StructError  # noqa: N812 - named as what it is
 from typing import Any, NamedTuple
 
 import orjson
@@ -33,6 +34,9 @@ POLICY_PREFIX = SEPARATOR + b"policy" + SEPARATOR
 EXEC_ID_ROW = b"\x01"
 _VERSION = 1
 _VERSION_BYTE = bytes([_VERSION])
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, StructError)
+"""What decoding raises of bytes that are no row of ours."""
+
 _ORDER_HEAD = Struct(">Bq")
 """Version and finished_at (-1: not finished), so that pruning reads no more than this."""
 
@@ -100,7 +104,7 @@ def encode_portfolio(row: Portfolio) -> bytes:
 
 def decode_portfolio(raw: bytes) -> Portfolio:
     """Return the portfolio of a row; raises Doubt on an unknown version."""
-    portfolio = Portfolio(*_decode(raw))
+    portfolio = Portfolio(*_decode(raw, len(Portfolio._fields)))
     trades, wins, losses, gross_profit, gross_loss = portfolio.evidence
     return portfolio._replace(
         evidence=Evidence(trades, wins, losses, Decimal(gross_profit), Decimal(gross_loss)),
@@ -118,7 +122,7 @@ def encode_order(row: Order) -> bytes:
 def decode_order(raw: bytes) -> Order:
     """Return the order of a row; raises Doubt on an unknown version."""
     _check_version(raw)
-    order = Order(*orjson.loads(raw[_ORDER_HEAD.size :]))
+    order = Order(*_fields(raw[_ORDER_HEAD.size :], len(Order._fields)))
     return order._replace(
         side=Side(order.side),
         notional=Decimal(order.notional),
@@ -146,7 +150,7 @@ def encode_decided_signal(row: DecidedSignal) -> bytes:
 
 def decode_decided_signal(raw: bytes) -> DecidedSignal:
     """Return the decided signal id of a row; raises Doubt on an unknown version."""
-    return DecidedSignal(*_decode(raw))
+    return DecidedSignal(*_decode(raw, len(DecidedSignal._fields)))
 
 
 def encode_partition(row: PartitionRow) -> bytes:
@@ -156,7 +160,7 @@ def encode_partition(row: PartitionRow) -> bytes:
 
 def decode_partition(raw: bytes) -> PartitionRow:
     """Return the partition's row; raises Doubt on an unknown version."""
-    return PartitionRow(*_decode(raw))
+    return PartitionRow(*_decode(raw, len(PartitionRow._fields)))
 
 
 def encode_policy(canonical: str) -> bytes:
@@ -166,13 +170,22 @@ def encode_policy(canonical: str) -> bytes:
 
 def decode_policy(raw: bytes) -> dict[str, Any]:
     """Return the parameters of a policy's row; raises Doubt on an unknown version."""
-    parameters: dict[str, Any] = _decode(raw)
+    _check_version(raw)
+    parameters: dict[str, Any] = orjson.loads(raw[1:])
     return parameters
 
 
-def _decode(raw: bytes) -> Any:
+def _decode(raw: bytes, count: int) -> list[Any]:
     _check_version(raw)
-    return orjson.loads(raw[1:])
+    return _fields(raw[1:], count)
+
+
+def _fields(raw: bytes, count: int) -> list[Any]:
+    """Return a row's fields; raises ValueError if they are not so many: the rest would be filled with defaults."""
+    fields = orjson.loads(raw)
+    if not isinstance(fields, list) or len(fields) != count:
+        raise ValueError(f"expected a list of {count} fields")
+    return fields
 
 
 def _check_version(raw: bytes) -> None:

@@ -7,7 +7,6 @@ Out, for each input in order, one line a record that it causes, or `{"ignored":â
 """
 
 import base64
-import binascii
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -157,7 +156,7 @@ def _value(document: dict[str, Any]) -> bytes | None:
         return value.encode()
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise LineError(f"value_base64: is not base64 ({error})") from None
 
 

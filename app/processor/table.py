@@ -1,10 +1,10 @@
 """A table of decoded rows over a store: what changed since the last commit, and a bounded cache of hot rows."""
 
 from collections.abc import Callable, Iterator
-from struct import error as StructError  # noqa: N812 - named as what it is
 from typing import Generic, TypeVar
 
 from app.errors import Doubt
+from app.processor import rows
 from app.processor.store import Change, Store
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Table(Generic[T]):
     def _read(self, key: bytes, raw: bytes) -> T:
         try:
             return self._decode(raw)
-        except (ValueError, TypeError, IndexError, ArithmeticError, StructError) as error:
+        except rows.UNREADABLE as error:
             raise Doubt(
                 f"the row {key!r} of {self._name} is none that this program wrote ({error!r}): somebody else writes to"
                 " its changelog; keep others away from the topic and bring the row back"
