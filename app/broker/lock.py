@@ -10,7 +10,7 @@ from app.broker.jars import LOCK_FILE, Jar, maven, sha256_of
 
 # With `!` jgo takes a coordinate for what it is; without, for a list of managed versions, which leads it to an
 # old kafka-clients. Without a binding of slf4j the broker is mute; Kafka's slf4j-api 1.7 takes only one of 1.7.
-WANTED = ("org.apache.kafka:kafka_2.13:4.4.0!", "org.slf4j:slf4j-simple:1.7.36!")
+WANTED = ("org.apache.kafka:kafka_2.13:4.2.2!", "org.slf4j:slf4j-simple:1.7.36!")
 
 _HEADER = "# What a Kafka broker needs to run: group:artifact:version sha256. Made by `python -m app.broker.lock`.\n"
 
