@@ -4,7 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup dev demo test check format bench lock clean
+MINUTES ?= 60
+
+.PHONY: help setup dev demo test check format faults simulation fuzz bench lock clean
 
 help:
 	@echo "make demo    a live demo on a real Kafka (about a minute)"
@@ -13,6 +15,7 @@ help:
 	@echo "make check   format, lint, types, import floors"
 	@echo "make bench   speed, as ratios within one run"
 	@echo "make lock    resolve the hash-locked requirements again"
+	@echo "make faults, make simulation, make fuzz   look for what breaks a promise, for MINUTES=60"
 
 setup: .venv/.run
 
@@ -48,6 +51,15 @@ check: dev
 format: dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+faults: dev
+	@$(BIN)/python -m tests.faults --minutes $(MINUTES)
+
+simulation: dev
+	@$(BIN)/python -m tests.simulation --minutes $(MINUTES)
+
+fuzz: dev
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 bench: dev
 	@$(BIN)/python -m bench

@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.stream.inbox import Chunk, Inbox
 from app.stream.producers import Producers
 from app.stream.restore import prepare_standby, restore
-from app.stream.startup import InputState, check_changelogs, check_partition
+from app.stream.startup import InputState, check_changelogs, check_partition, find_changelog_ends
 from app.stream.store import LocalTables, PartitionStore
 from app.stream.task import PartitionTask
 from app.stream.topics import TopicFacts, changelog_topic, check_topics
@@ -196,7 +196,7 @@ class Partitions:
             producers.fence()
             changelog_ends = check_changelogs(settings, partition)
             tables = self.local_tables.partition(partition)
-            restored = restore(settings, partition, tables, self._facts.tombstone_seconds)
+            restored = restore(settings, partition, tables, changelog_ends, self._facts.tombstone_seconds)
             store = PartitionStore(tables)
             processor = self._processor(partition, store)
             state = check_partition(settings, partition, processor, changelog_ends)
@@ -236,7 +236,8 @@ class Partitions:
 
     def _prepare_standby(self, partition: int) -> None:
         tables = self.local_tables.partition(partition)
-        prepare_standby(self._settings, partition, tables, self._facts.tombstone_seconds)
+        ends = find_changelog_ends(self._settings, partition)
+        prepare_standby(self._settings, partition, tables, ends, self._facts.tombstone_seconds)
 
     async def _in_thread(self, function: Callable[[int], T], partition: int) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, partition)

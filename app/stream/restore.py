@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from app.errors import Doubt, UserError
 from app.settings import Settings
-from app.stream.clients import REQUEST_SECONDS, committed_reader
+from app.stream.clients import committed_reader
 from app.stream.store import LocalTable
 from app.stream.topics import changelog_topic
 
@@ -20,46 +20,51 @@ _log = structlog.get_logger("sizer")
 
 
 def restore(
-    settings: Settings, partition: int, tables: Mapping[str, LocalTable], tombstone_seconds: Mapping[str, float]
+    settings: Settings,
+    partition: int,
+    tables: Mapping[str, LocalTable],
+    ends: Mapping[str, int],
+    tombstone_seconds: Mapping[str, float],
 ) -> int:
     """Read each table's changelog from where its local rows end to the end; blocks. Return the number of records read.
 
-    Only committed records are read, and the former owners' last transactions have ended, so the ends that are found
-    now are the state's; each table's own offset tells where to begin, wherever a kill left the others.
+    `ends`: by table, where its changelog ends now that the former owners' last transactions have ended; this is the
+    state. Each table's own offset tells where to begin, wherever a kill left the others.
 
     Raises UserError if a changelog ends before the local rows do, Doubt if reading stalls.
     """
+    restoration = _Restoration(settings, partition, tables, ends)
+    restoration.drop_outdated(tombstone_seconds)
     with committed_reader(settings, f"partition {partition}: its state could not be restored") as consumer:
-        return _Restoration(settings, partition, tables, consumer).run(tombstone_seconds)
+        return restoration.run(consumer)
 
 
 def prepare_standby(
-    settings: Settings, partition: int, tables: Mapping[str, LocalTable], tombstone_seconds: Mapping[str, float]
+    settings: Settings,
+    partition: int,
+    tables: Mapping[str, LocalTable],
+    ends: Mapping[str, int],
+    tombstone_seconds: Mapping[str, float],
 ) -> None:
-    """Make sure that a standby may go on from its local rows; blocks. Raises as `restore` does."""
-    with committed_reader(settings, f"partition {partition}: its state could not be restored") as consumer:
-        _Restoration(settings, partition, tables, consumer).drop_outdated(tombstone_seconds)
+    """Make sure that a standby may go on from its local rows. Raises as `restore` does."""
+    _Restoration(settings, partition, tables, ends).drop_outdated(tombstone_seconds)
 
 
 class _Restoration:
     def __init__(
-        self, settings: Settings, partition: int, tables: Mapping[str, LocalTable], consumer: Consumer
+        self, settings: Settings, partition: int, tables: Mapping[str, LocalTable], ends: Mapping[str, int]
     ) -> None:
         self._partition = partition
         self._tables = {changelog_topic(settings, name): table for name, table in tables.items()}
-        self._consumer = consumer
-        self._ends = {topic: self._end(topic, table) for topic, table in self._tables.items()}
+        self._ends = {changelog_topic(settings, name): end for name, end in ends.items()}
         self._unfinished = set(self._tables)
-
-    def _end(self, topic: str, table: LocalTable) -> int:
-        _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, self._partition), timeout=REQUEST_SECONDS)
-        if table.next_offset > end:
-            raise UserError(
-                f"topic {topic} ends at offset {end} in partition {self._partition} but the local state was written up"
-                f" to {table.next_offset}: the topic has lost committed records; to take what it still has for the"
-                f" truth, remove the folder {table.path}"
-            )
-        return end
+        for topic, table in self._tables.items():
+            if table.next_offset > self._ends[topic]:
+                raise UserError(
+                    f"topic {topic} ends at offset {self._ends[topic]} in partition {partition} but the local state was"
+                    f" written up to {table.next_offset}: the topic has lost committed records; to take what it still"
+                    f" has for the truth, remove the folder {table.path}"
+                )
 
     def drop_outdated(self, tombstone_seconds: Mapping[str, float]) -> None:
         """Throw away local rows that missed changes for so long that deletions may be compacted away by now."""
@@ -69,19 +74,18 @@ class _Restoration:
                 _log.info("local table is outdated, restoring it from its changelog", topic=topic, days=age // 86_400)
                 table.clear()
 
-    def run(self, tombstone_seconds: Mapping[str, float]) -> int:
+    def run(self, consumer: Consumer) -> int:
         """Read until all ends are reached."""
-        self.drop_outdated(tombstone_seconds)
-        self._consumer.assign(
+        consumer.assign(
             [TopicPartition(topic, self._partition, table.next_offset) for topic, table in self._tables.items()]
         )
         count = 0
         deadline = time.monotonic() + _STALLED_SECONDS
         while self._unfinished:
             # consume(n, timeout) would wait for the whole time-out unless n messages are there.
-            first = self._consumer.poll(1.0)
+            first = consumer.poll(1.0)
             if first is not None:
-                count += self._write([first, *self._consumer.consume(_BATCH, 0)])
+                count += self._write([first, *consumer.consume(_BATCH, 0)])
                 deadline = time.monotonic() + _STALLED_SECONDS
             elif time.monotonic() > deadline:
                 raise Doubt(f"partition {self._partition}: nothing came of {', '.join(sorted(self._unfinished))}")

@@ -77,13 +77,16 @@ def check_partition(
     errors = BrokerErrors()
     admin = AdminClient(client_config(settings, errors))
     try:
-        inputs = [settings.topic(topic) for topic in INPUTS]
-        starts = _offsets(admin, inputs, partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # no types
-        ends = _offsets(admin, inputs, partition, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # no types
+        inputs, answers = [settings.topic(topic) for topic in INPUTS], settings.topic(SIZED_ORDERS)
+        names = [*inputs, answers]
+        starts = _offsets(admin, names, partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # no types
+        ends = _offsets(admin, names, partition, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # no types
         ids = topic_ids(admin, inputs)
     except KafkaException as error:
         raise Doubt(f"partition {partition}: its topics could not be checked: {errors.explain(error)}") from None
-    _check_answers(settings, partition, processor)
+    _check_answers(
+        settings, partition, processor, _last_record(settings, answers, partition, starts[answers], ends[answers])
+    )
     _check_input_ids(settings, partition, processor, {topic: ids[settings.topic(topic)] for topic in INPUTS})
     for topic in INPUTS:
         name = settings.topic(topic)
@@ -125,10 +128,9 @@ def _check_input_ids(settings: Settings, partition: int, processor: Processor, i
     processor.input_ids.update(ids)
 
 
-def _check_answers(settings: Settings, partition: int, processor: Processor) -> None:
+def _check_answers(settings: Settings, partition: int, processor: Processor, last: Message | None) -> None:
     """Check that the state is not older than the last answer that was published from it."""
     name = settings.topic(SIZED_ORDERS)
-    last = _last_record(settings, name, partition)
     if last is None:
         return
     if processor.is_new:
@@ -161,22 +163,34 @@ def check_changelogs(settings: Settings, partition: int) -> dict[str, int]:
     commit has forgotten to finish it (seen on one node). Committed rows behind it cannot be read, so state restored
     now would be an old one.
     """
+    readable = find_changelog_ends(settings, partition)
+    written = find_changelog_ends(settings, partition, IsolationLevel.READ_UNCOMMITTED)
+    for table, end in readable.items():
+        if end != written[table]:
+            raise Doubt(
+                f"topic {changelog_topic(settings, table)}, partition {partition}: a transaction is open from offset"
+                f" {end} on, though ours are all fenced: a broker has not written its marker; find it with"
+                " `kafka-transactions.sh find-hanging`, and see docs/operations.md before you abort it"
+            )
+    return readable
+
+
+def find_changelog_ends(
+    settings: Settings, partition: int, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+) -> dict[str, int]:
+    """Return up to where each table's changelog can be read now; blocks. Raises Doubt.
+
+    Not by a consumer's watermarks: while a leader is new and does not know the end yet, librdkafka gives 0 for it.
+    """
     errors = BrokerErrors()
     admin = AdminClient(client_config(settings, errors))
-    names = [changelog_topic(settings, table) for table in TABLES]
+    names = {changelog_topic(settings, table): table for table in TABLES}
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types
     try:
-        readable = _offsets(admin, names, partition, latest)
-        written = _offsets(admin, names, partition, latest, IsolationLevel.READ_UNCOMMITTED)
+        ends = _offsets(admin, list(names), partition, latest, isolation)
     except KafkaException as error:
         raise Doubt(f"partition {partition}: its changelogs could not be checked: {errors.explain(error)}") from None
-    for name in names:
-        if readable[name] != written[name]:
-            raise Doubt(
-                f"topic {name}, partition {partition}: a transaction is open from offset {readable[name]} on, though"
-                " ours are all fenced: find it with `kafka-transactions.sh find-hanging` and abort it"
-            )
-    return {table: written[name] for table, name in zip(TABLES, names, strict=True)}
+    return {table: ends[name] for name, table in names.items()}
 
 
 def _offsets(
@@ -192,20 +206,18 @@ def _offsets(
     return {where.topic: future.result().offset for where, future in futures.items()}
 
 
-def _last_record(settings: Settings, topic: str, partition: int) -> Message | None:
-    """Return the last committed record, None if there is none: markers and what was aborted take up offsets too."""
+def _last_record(settings: Settings, topic: str, partition: int, start: int, end: int) -> Message | None:
+    """Return the last committed record from offset `start` to `end`, None if there is none: markers are no records."""
     with committed_reader(settings, f"topic {topic}, partition {partition}, could not be read") as consumer:
-        where = TopicPartition(topic, partition)
-        start, end = consumer.get_watermark_offsets(where, timeout=REQUEST_SECONDS)
         found, at, distance = None, end, _TAIL_RECORDS
         while found is None and at > start:
             at, distance = max(start, end - distance), distance * 8
-            found = _last_from(consumer, topic, partition, at)
+            found = _last_between(consumer, topic, partition, at, end)
     return found
 
 
-def _last_from(consumer: Consumer, topic: str, partition: int, offset: int) -> Message | None:
-    consumer.assign([TopicPartition(topic, partition, offset)])
+def _last_between(consumer: Consumer, topic: str, partition: int, start: int, end: int) -> Message | None:
+    consumer.assign([TopicPartition(topic, partition, start)])
     deadline = time.monotonic() + REQUEST_SECONDS
     last = None
     while time.monotonic() < deadline:
@@ -215,8 +227,8 @@ def _last_from(consumer: Consumer, topic: str, partition: int, offset: int) -> M
         error = message.error()
         if error is None:
             last = message
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
-            return last
-        else:
+        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
             raise KafkaException(error)
+        elif (message.offset() or 0) >= end:
+            return last
     raise Doubt(f"partition {partition}: topic {topic} could not be read within {REQUEST_SECONDS:.0f} s")

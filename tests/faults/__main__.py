@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tests.faults.faults import FAULTS
-from tests.faults.suite import run
+from tests.faults.suite import endure
 
 
 def faults(
@@ -33,7 +33,7 @@ def faults(
         print(f"{time.monotonic() - began:7.1f} {text}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="sizer-faults-") as temporary:
-        result = run(
+        result = endure(
             folder or Path(temporary),
             seed=secrets.randbelow(10**6) if seed is None else seed,
             seconds=minutes * 60,

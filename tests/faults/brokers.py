@@ -5,16 +5,20 @@ A worker's way leads through a proxy for each broker, so that its network can be
 
 import json
 import secrets
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
+
+from confluent_kafka.admin import AdminClient
 
 from app.broker import Broker
 from app.broker.ports import HOST, is_free
 from tests.faults.proxy import Network
 
 _NODES = (1, 2, 3)
+_PATIENCE = 30.0
 _FIRST_PORT, _LAST_PORT = 20_000, 29_000
 
 _REPLICATED = {
@@ -65,6 +69,9 @@ class Brokers:
         """Start some nodes, or all; return when they are ready."""
         with ThreadPoolExecutor(len(_NODES)) as pool:
             list(pool.map(lambda node: self.nodes[node].start(), nodes or _NODES))
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        while len(admin.list_topics(timeout=_PATIENCE).brokers) < len(_NODES):
+            threading.Event().wait(0.1)  # else the next topics would get fewer replicas
 
     def kill(self, *nodes: int) -> None:
         """End some nodes, or all, by SIGKILL."""

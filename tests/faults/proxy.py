@@ -100,11 +100,16 @@ class Network:
             return
         pair = (writer, there_writer)
         self._connections.add(pair)
+        ways = {
+            asyncio.ensure_future(self._carry(reader, there_writer, is_up=True)),
+            asyncio.ensure_future(self._carry(there_reader, writer, is_up=False)),
+        }
         try:
-            ways = (self._carry(reader, there_writer, is_up=True), self._carry(there_reader, writer, is_up=False))
-            await asyncio.wait([asyncio.ensure_future(way) for way in ways], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._connections.discard(pair)
+            for way in ways:
+                way.cancel()
             for side in pair:
                 side.close()
 

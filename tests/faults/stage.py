@@ -8,7 +8,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from app.replay import recompute_topics
+from app.replay import verify_topics
 from app.settings import Settings
 from app.stream.topics import create_topics, topic_specs
 from tests.faults.brokers import Brokers
@@ -85,12 +85,12 @@ class Stage:
             slot.stop()
             self.violations += slot.violations
         self.watcher.close()
-        report = recompute_topics(self.settings)
-        if not report.is_proved:
-            self.violations.append(str(report))
+        audit = verify_topics(self.settings)
+        if not audit.is_proved:
+            self.violations.append(str(audit))
         if not self.violations:
             self._remove_topics()
-        return self.flow.sent, report.orders
+        return self.flow.sent, audit.orders
 
     def _remove_topics(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.settings.bootstrap_servers})

@@ -3,8 +3,9 @@
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from tests.faults.brokers import Brokers
@@ -14,7 +15,8 @@ from tests.faults.stage import Stage
 _SESSIONS = (2.0, 6.0)
 """Seconds: the fast failover of the documentation, and the default."""
 
-_CALM_SECONDS = (1.0, 5.0)
+_FAULTS_PER_DEPLOYMENT = 20
+_CALM_SECONDS = (0.5, 4.0)
 _SHOWN = 3_000
 
 
@@ -47,51 +49,66 @@ class Result:
         )
 
 
-def run(
+def endure(
     folder: Path,
     *,
     seed: int,
     seconds: float,
     per_second: int,
-    faults_per_deployment: int = 20,
     names: Sequence[str] = tuple(FAULTS),
     tell: Callable[[str], None] = print,
 ) -> Result:
-    """Do faults to deployments for so many seconds, and prove each deployment at its end.
+    """Do faults to deployments for so many seconds, and prove each deployment's history at its end.
 
-    A violation ends the run; its deployment's topics, logs and data stay in `folder` as long as the brokers live.
+    A violation ends the run; its deployment's logs and data stay in `folder`.
     """
     result = Result(seed)
     dice = random.Random(seed)
     deadline = time.monotonic() + seconds
+    weights = [FAULTS[name][1] for name in names]
     with Brokers(folder, Stage.names) as brokers:
         while time.monotonic() < deadline and not result.violations:
-            result.deployments += 1
             session = _SESSIONS[result.deployments % len(_SESSIONS)]
-            app_id = f"faults-{seed}-{result.deployments}"
-            tell(f"deployment {app_id}, session timeout {session:g} s")
-            stage = Stage(
-                brokers, app_id, folder, seed=dice.randrange(10**6), per_second=per_second, session_seconds=session
-            )
-            try:
-                stage.catch_up()
-                chosen = dice.choices(names, [FAULTS[name][1] for name in names], k=faults_per_deployment)
-                for name in chosen:
-                    if time.monotonic() > deadline or stage.violations:
-                        break
-                    _strike(stage, name, dice, result, tell)
-                sent, orders = stage.close()
-                result.sent += sent
-                result.orders += orders
-                result.exits += stage.exits()
-                result.violations += stage.violations
-                tell(f"deployment {app_id}: {sent} events, {orders} orders, violations {len(stage.violations)}")
-            finally:
-                for slot in (*stage.slots.values(), stage.guest):
-                    slot.halt()
-        for violation in result.violations:
-            tell(violation[:_SHOWN])
+            plan = dice.choices(names, weights, k=_FAULTS_PER_DEPLOYMENT)
+            until_then = takewhile(lambda _: time.monotonic() < deadline, plan)
+            play(brokers, folder, until_then, dice, result, per_second=per_second, session_seconds=session, tell=tell)
     return result
+
+
+def play(
+    brokers: Brokers,
+    folder: Path,
+    plan: Iterable[str],
+    dice: random.Random,
+    result: Result,
+    *,
+    per_second: int,
+    session_seconds: float,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Do one fault after the other to one new deployment, prove its history, and add what was seen to the result."""
+    result.deployments += 1
+    app_id = f"faults-{result.seed}-{result.deployments}"
+    tell(f"deployment {app_id}, session timeout {session_seconds:g} s")
+    seed = dice.randrange(10**6)
+    stage = Stage(brokers, app_id, folder, seed=seed, per_second=per_second, session_seconds=session_seconds)
+    try:
+        stage.catch_up()
+        for name in plan:
+            if stage.violations:
+                break
+            _strike(stage, name, dice, result, tell)
+        sent, orders = stage.close()
+    finally:
+        for slot in (*stage.slots.values(), stage.guest):
+            slot.halt()
+    result.sent += sent
+    result.orders += orders
+    result.exits += stage.exits()
+    result.violations += stage.violations
+    tell(f"deployment {app_id}: {sent} events, {orders} orders, violations {len(stage.violations)}")
+    for violation in stage.violations:
+        tell(violation[:_SHOWN])
 
 
 def _strike(stage: Stage, name: str, dice: random.Random, result: Result, tell: Callable[[str], None]) -> None:
