@@ -125,8 +125,8 @@ class Processor:
             raise BadRecord(
                 ErrorCode.WRONG_PARTITION,
                 f"key {shown(key)} belongs to partition {expected}, not {record.partition}, by"
-                f" {self._partitioner_name}: set {PRODUCER_SETTING[self._partitioner_name]}, or the sizer's SIZER_PARTITIONER to what your "
-                "producers use",
+                f" {self._partitioner_name}: set {PRODUCER_SETTING[self._partitioner_name]}, or the sizer's"
+                " SIZER_PARTITIONER to what your producers use",
             )
 
     def _signal(self, record: Record, signal: Signal, clock: int) -> Outcome:
