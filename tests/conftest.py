@@ -1,6 +1,16 @@
-"""Settings of hypothesis: the seed of a failure is printed, and no test fails for being slow on a busy machine."""
+"""One real broker for all tests that need one."""
 
-from hypothesis import settings
+from collections.abc import Iterator
 
-settings.register_profile("sizer", deadline=None, print_blob=True)
-settings.load_profile("sizer")
+import pytest
+
+from app.broker import Broker
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Run a broker that all tests share: each needs topics and ids of its own. Nobody needs its data afterwards."""
+    running = Broker(tmp_path_factory.mktemp("broker"))
+    running.start()
+    yield running
+    running.kill()

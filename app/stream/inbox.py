@@ -51,17 +51,19 @@ class Inbox:
         self._taken = dict(positions)
         self._ends = dict(ends)
         self._waiting: dict[str, deque[Piece]] = {topic: deque() for topic in INPUTS}
-        self._records = 0
 
     @property
     def expected(self) -> Mapping[str, int]:
         """The position from which each topic has to be read, by logical name."""
         return self._expected
 
-    @property
-    def has_room(self) -> bool:
-        """Whether more should be fetched."""
-        return self._records < RECORDS_LIMIT and sum(map(len, self._waiting.values())) < CHUNKS_LIMIT
+    def has_room(self, topic: str) -> bool:
+        """Tell whether more should be fetched of a topic (logical name).
+
+        Each has room of its own: signals that wait for fills on their way must not keep these out.
+        """
+        waiting = self._waiting[topic]
+        return len(waiting) < CHUNKS_LIMIT and sum(len(piece.records) for piece in waiting) < RECORDS_LIMIT
 
     @property
     def is_ready(self) -> bool:
@@ -79,7 +81,6 @@ class Inbox:
             if chunk.position < expected:
                 records = records[bisect_left(records, expected, key=_offset_of) :]
             self._waiting[topic].append(Piece(topic, records, chunk.next_position))
-            self._records += len(records)
             self._expected[topic] = chunk.next_position
         return True
 
@@ -93,7 +94,6 @@ class Inbox:
             rest = piece._replace(records=piece.records[limit:])
             self._waiting[topic].appendleft(rest)
             piece = Piece(topic, piece.records[:limit], piece.records[limit - 1].offset + 1)
-        self._records -= len(piece.records)
         self._taken[topic] = piece.next_position
         return piece
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import structlog
+from confluent_kafka import IsolationLevel
 from faust.types import TP
 
 from app.core.policy import Policy
@@ -81,7 +82,7 @@ class Partitions:
     def has_room(self, tp: TP) -> bool:
         """Tell whether more should be fetched of an input partition."""
         task = self._tasks.get(tp.partition)
-        return task is not None and task.inbox.has_room
+        return task is not None and task.inbox.has_room(self._logical[tp.topic])
 
     def offer(self, chunk: Chunk) -> None:
         """Give a chunk of an input partition to its task, if this worker still has it."""
@@ -199,7 +200,13 @@ class Partitions:
             restored = restore(settings, partition, tables, changelog_ends, self._facts.tombstone_seconds)
             store = PartitionStore(tables)
             processor = self._processor(partition, store)
-            state = check_partition(settings, partition, processor, changelog_ends)
+            try:
+                state = check_partition(settings, partition, processor, changelog_ends)
+            except UserError:
+                # Were we slow, and the next owner is at work already, its rows and answers are newer than our ends.
+                if check_changelogs(settings, partition) != changelog_ends:
+                    raise Doubt(f"partition {partition}: another worker has taken it over meanwhile") from None
+                raise
         except BaseException:
             producers.close()
             raise
@@ -236,7 +243,8 @@ class Partitions:
 
     def _prepare_standby(self, partition: int) -> None:
         tables = self.local_tables.partition(partition)
-        ends = find_changelog_ends(self._settings, partition)
+        # A commit is acknowledged before its markers are written: the local rows may stand beyond what can be read.
+        ends = find_changelog_ends(self._settings, partition, IsolationLevel.READ_UNCOMMITTED)
         prepare_standby(self._settings, partition, tables, ends, self._facts.tombstone_seconds)
 
     async def _in_thread(self, function: Callable[[int], T], partition: int) -> T:

@@ -1,4 +1,4 @@
-"""One real broker for all integration tests, and a deployment of its own for each that asks for one."""
+"""A deployment of its own, on the common broker, for each test that asks for one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,15 +7,6 @@ import pytest
 
 from app.broker import Broker
 from tests.integration.cluster import Deployment
-
-
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """Run a broker that all tests share: each needs topics and ids of its own. Nobody needs its data afterwards."""
-    running = Broker(tmp_path_factory.mktemp("broker"))
-    running.start()
-    yield running
-    running.kill()
 
 
 @pytest.fixture

@@ -80,13 +80,23 @@ def test_fills_come_first_also_those_still_on_their_way() -> None:
 def test_it_asks_for_no_more_than_it_should_hold() -> None:
     box = inbox()
     for number in range(CHUNKS_LIMIT):
-        assert box.has_room
+        assert box.has_room(SIGNALS)
         box.offer(SIGNALS, chunk(SIGNALS, number, number + 1))
-    assert not box.has_room
+    assert not box.has_room(SIGNALS)
     box.take(1)
-    assert box.has_room
+    assert box.has_room(SIGNALS)
     box.offer(FILLS, chunk(FILLS, 0, RECORDS_LIMIT))
-    assert not box.has_room
+    assert not box.has_room(FILLS)
+
+
+def test_signals_that_wait_for_fills_leave_room_for_them() -> None:
+    box = Inbox({SIGNALS: 0, FILLS: 0}, {SIGNALS: 0, FILLS: 1})
+    for number in range(CHUNKS_LIMIT):
+        box.offer(SIGNALS, chunk(SIGNALS, number, number + 1))
+    assert not box.is_ready
+    assert box.has_room(FILLS)
+    box.offer(FILLS, chunk(FILLS, 0, 1))
+    assert box.is_ready
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20), st.integers(0, 15))))
