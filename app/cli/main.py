@@ -120,6 +120,38 @@ def simulate(
 
 
 @commands.command()
+def verify(
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with what comes in, until Ctrl-C or SIGTERM.")
+    ] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, help="With --follow: seconds that an input may wait for its outcome.")
+    ] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="The verdict as one JSON document.")] = False,
+) -> None:
+    """Audit the topics: recompute every decision by the log alone and compare it with what was published and kept.
+
+    Reads only, shares nothing with the workers, and may run beside them. Status 0: all is proved; 1: it is not, each
+    finding names its record; 2: the topics cannot be read.
+
+    For example, all that there is, what is wrong as JSON, and on and on beside the workers:
+
+      sizer verify
+
+      sizer verify --json | jq '.findings[].text'
+
+      sizer verify --follow --grace 30
+    """
+    from app.replay.command import run_follow, run_verify
+    from app.settings import load_settings
+
+    settings = load_settings()
+    status = run_follow(settings, grace, as_json=as_json) if follow else run_verify(settings, as_json=as_json)
+    raise SystemExit(status)
+
+
+@commands.command()
 def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave all running afterwards, to play with.")] = False,

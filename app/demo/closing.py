@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from app.demo.board import Board
-from app.replay import Report
+from app.replay import Audit
 
 
-def print_closing(console: Console, board: Board, report: Report) -> None:
+def print_closing(console: Console, board: Board, audit: Audit) -> None:
     """Print what happened and what the recomputation found."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="bold")
@@ -32,12 +32,12 @@ def print_closing(console: Console, board: Board, report: Report) -> None:
     console.print(table)
     console.print()
     verdict = (
-        f"{report.signals:,} signals, {report.orders:,} orders, {report.lost:,} lost, {report.doubled:,} doubled, "
-        f"{report.contradicted:,} contradicted, {report.recomputed:,} recomputed identically"
+        f"{audit.signals:,} signals, {audit.orders:,} orders, {audit.lost:,} lost, {audit.doubled:,} doubled, "
+        f"{audit.contradicted:,} contradicted, {audit.recomputed:,} recomputed identically"
     )
-    console.print(Text(verdict, style="bold green" if report.is_proved else "bold red"), soft_wrap=True)
-    for difference in report.differences:
-        console.print(Text(difference, style="red"), soft_wrap=True)
+    console.print(Text(verdict, style="bold green" if audit.is_proved else "bold red"), soft_wrap=True)
+    for finding in audit.findings:
+        console.print(Text(f"{finding.invariant} {finding.text}", style="red"), soft_wrap=True)
 
 
 def _by_count(counts: Counter[str]) -> str:

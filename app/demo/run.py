@@ -25,7 +25,7 @@ from app.demo.neighbour import wall_now
 from app.demo.stage import WORKERS, Stage
 from app.demo.table import Situation, picture, plain_line
 from app.demo.watcher import Watcher
-from app.replay import recompute_topics
+from app.replay import verify_topics
 
 SPEED: Final = 300  # market seconds in a second of the wall
 LENGTH: Final = (WINDOW_END - WINDOW_START) / SECOND / SPEED  # seconds of the wall
@@ -105,14 +105,14 @@ class _Performance:
             if not self._keep:
                 self._stage.stop_processes()
             self._say("reading all topics again and recomputing every decision")
-            report = recompute_topics(settings)
-            print_closing(self._console, self._board, report)
+            audit = verify_topics(settings)
+            print_closing(self._console, self._board, audit)
             self._say("done")
             if self._keep:
                 self._stay(settings.bootstrap_servers)
         finally:
             self._watcher.close()
-        return 0 if report.is_proved else 1
+        return 0 if audit.is_proved else 1
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + _START_PATIENCE

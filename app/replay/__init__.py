@@ -1,5 +1,6 @@
-"""What analysts do with the topics' history: recompute every decision and compare it with what was published."""
+"""The auditor: it recomputes every decision from the topics alone and says what was not published or kept so."""
 
-from app.replay.recompute import Report, recompute_topics
+from app.replay.findings import Audit, Finding
+from app.replay.verify import verify_topics
 
-__all__ = ["Report", "recompute_topics"]
+__all__ = ["Audit", "Finding", "verify_topics"]

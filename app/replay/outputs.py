@@ -1,0 +1,286 @@
+"""The published side of an audit: what the output topics hold, held against what they should."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.core.messages import Signal
+from app.core.policy import TABLE_POLICY, Policy
+from app.processor import Produced, Record
+from app.replay import published
+from app.replay.findings import Journal
+from app.replay.published import Answer, DeadLetter, Event, MalformedError, shown
+from app.topics import FILLS_DLQ, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
+
+_Item = Answer | Event | DeadLetter
+_KINDS: Mapping[str, tuple[str, Callable[[Record], _Item]]] = {
+    SIZED_ORDERS: ("sized order", published.read_answer),
+    PHASE_EVENTS: ("phase event", published.read_event),
+    SIGNALS_DLQ: ("dead letter", published.read_dead_letter),
+    FILLS_DLQ: ("dead letter", published.read_dead_letter),
+}
+_Key = tuple[Any, ...]
+
+
+class _Filed(NamedTuple):
+    """A record that nothing has asked for yet, and in which round of reading it came."""
+
+    item: _Item
+    round: int
+
+
+class _Sequence:
+    """Numbers that are to come one by one. One that comes out of turn does not shift what is expected; two do."""
+
+    __slots__ = ("_instead", "expected")
+
+    def __init__(self, first: int) -> None:
+        self.expected = self._instead = first
+
+    def take(self, number: int) -> bool:
+        """Tell whether it was this number's turn."""
+        if number not in (self.expected, self._instead):
+            self._instead = number + 1
+            return False
+        self.expected = number + 1
+        self._instead = max(self._instead, self.expected)
+        return True
+
+
+class Outputs:
+    """Published records wait here until the recomputation asks for them, by what caused them."""
+
+    def __init__(self, journal: Journal, starts: Mapping[str, int]) -> None:
+        """Begin with nothing. `starts`: the first offset that a topic still has, by logical name; 0 if not given."""
+        self._journal = journal
+        self._starts = starts
+        self._round = 0
+        self._filed: dict[str, dict[_Key, _Filed]] = {topic: {} for topic in _KINDS}
+        self._last: dict[str, int] = {}
+        self._ids: dict[str, tuple[int, int]] = {}
+        """By order id: digest and offset of its first record."""
+        self._repeated: dict[str, bool] = {}
+        """Order ids that came more than once, and whether with another content."""
+        self._sequences: dict[str, dict[str, _Sequence]] = {SIZED_ORDERS: {}, PHASE_EVENTS: {}}
+        self._policies: dict[str, Policy] = {TABLE_POLICY.policy_id: TABLE_POLICY}
+        self.opened: set[str] = set()
+        """Portfolios whose history is there from its beginning."""
+        self.is_truncated = any(starts.values())
+        """The beginning of a topic was deleted: portfolios that are not in `opened` cannot be recomputed."""
+
+    def feed(self, record: Record) -> None:
+        """Take a published record. Those of one topic come in the order of their offsets."""
+        kind, read = _KINDS[record.topic]
+        if record.topic == SIZED_ORDERS:
+            self._journal.orders += 1
+        try:
+            item = read(record)
+            if isinstance(item, Answer):
+                self._feed_answer(item)
+            elif isinstance(item, Event):
+                self._feed_event(item)
+            else:
+                self._file(record.topic, (item.offset,), item)
+        except MalformedError as error:
+            self._journal.find("I1", record, f"this is no {kind}: {error}: {shown(record.value)}")
+
+    def policy(self, policy_id: str) -> Policy | None:
+        """Return a policy that a phase event announced."""
+        return self._policies.get(policy_id)
+
+    def answer_for(self, offset: int, signal: Signal) -> Answer | None:
+        """Return the answer to the signal at an offset."""
+        filed = self._filed[SIZED_ORDERS].get((offset, signal.portfolio_id, signal.signal_id))
+        return None if filed is None else filed.item  # type: ignore[return-value]  # by topic
+
+    def next_sequence(self, portfolio_id: str) -> int | None:
+        """Return the sequence of a portfolio's next answer, None if none waits."""
+        answers = (filed.item for filed in self._filed[SIZED_ORDERS].values())
+        waiting = (a for a in answers if isinstance(a, Answer) and a.portfolio_id == portfolio_id)
+        first = min(waiting, key=lambda answer: answer.signal_offset, default=None)
+        return None if first is None else first.sequence
+
+    def dead_letter(self, topic: str, offset: int) -> DeadLetter | None:
+        """Return the dead letter of the input record at an offset."""
+        filed = self._filed[topic].get((offset,))
+        return None if filed is None else filed.item  # type: ignore[return-value]  # by topic
+
+    @property
+    def waiting_answers(self) -> int:
+        """Answers that nothing has asked for yet."""
+        return len(self._filed[SIZED_ORDERS])
+
+    def has_opening(self, portfolio_id: str) -> bool:
+        """Tell whether a portfolio's first phase event waits."""
+        return (portfolio_id, 1) in self._filed[PHASE_EVENTS]
+
+    def expect_answer(self, produced: Produced, answer: Answer | None, cause: Record) -> Answer:
+        """Compare an answer with the recomputed one; return it, or the latter if there is none."""
+        if answer is None:
+            made = published.read_answer(_record(produced, cause))
+            self._lose(SIZED_ORDERS, f"{made}", cause)
+            return made
+        self._take(SIZED_ORDERS, _key(answer))
+        if self._compare(produced, answer, cause):
+            self._journal.recomputed += 1
+        return answer
+
+    def expect_event(self, produced: Produced, cause: Record) -> Event:
+        """Compare a phase event with the recomputed one; return it, or the latter if there is none."""
+        made = published.read_event(_record(produced, cause))
+        event = self._take(PHASE_EVENTS, (made.portfolio_id, made.sequence))
+        if event is None:
+            self._lose(PHASE_EVENTS, f"{made}", cause)
+            return made
+        assert isinstance(event, Event)
+        self._compare(produced, event, cause)
+        return event
+
+    def expect_dead_letter(self, produced: Produced, cause: Record) -> None:
+        """Compare a dead letter with the recomputed one."""
+        letter = self._take(produced.topic, (cause.offset,))
+        if letter is None:
+            self._lose(produced.topic, f"dead letter of offset {cause.offset}", cause)
+        else:
+            self._compare(produced, letter, cause)
+
+    def reject(self, answer: Answer, why: str) -> None:
+        """Take an answer that should not be there."""
+        self._take(SIZED_ORDERS, _key(answer))
+        self._journal.find("I1", answer.record, f"{answer} answers a signal that gets none: {why}")
+
+    def excuse(self, cause: Record, signal: Signal | None) -> None:
+        """Pass over whatever was published for an input record that cannot be recomputed."""
+        self._journal.unprovable += 1
+        self._filed[f"{cause.topic}.dlq"].pop((cause.offset,), None)
+        if signal is not None:
+            self._filed[SIZED_ORDERS].pop((cause.offset, signal.portfolio_id, signal.signal_id), None)
+
+    def end_round(self, *, is_last: bool = False) -> bool:
+        """Report what nothing has asked for since the round before, or at all; tell whether something still waits."""
+        for topic, filed in self._filed.items():
+            for key, (item, came) in list(filed.items()):
+                if is_last or came < self._round:
+                    del filed[key]
+                    if self._is_unprovable(topic, item):
+                        self._journal.unprovable += 1
+                    else:
+                        self._journal.find("I1", item.record, f"{item}: nothing in signals and fills causes it")
+        self._round += 1
+        return any(self._filed.values())
+
+    def is_beheaded(self, topic: str) -> bool:
+        """Tell whether a topic's beginning was deleted and what is asked for may have been there."""
+        return self._starts.get(topic, 0) > 0 and topic not in self._last
+
+    def _feed_answer(self, answer: Answer) -> None:
+        content = hash((answer.record.key, answer.record.value))
+        known = self._ids.setdefault(answer.order_id, (content, answer.record.offset))
+        if known[1] != answer.record.offset:
+            self._repeat(answer, known[1], is_other=known[0] != content)
+            return
+        self._order(SIZED_ORDERS, answer)
+        self._file(SIZED_ORDERS, _key(answer), answer)
+
+    def _repeat(self, answer: Answer, first: int, *, is_other: bool) -> None:
+        """Report an order id that comes again."""
+        journal = self._journal
+        journal.doubled += answer.order_id not in self._repeated
+        journal.contradicted += is_other and not self._repeated.get(answer.order_id, False)
+        self._repeated[answer.order_id] = is_other or self._repeated.get(answer.order_id, False)
+        how = "with another content" if is_other else "with the same content"
+        journal.find("I2", answer.record, f"{answer} is published again, {how}; first at offset {first}")
+
+    def _feed_event(self, event: Event) -> None:
+        policy = published.read_policy(event)
+        if policy is not None:
+            self._policies[policy.policy_id] = policy
+        self._order(PHASE_EVENTS, event)
+        if event.event_id != published.event_id_of(event.portfolio_id, event.sequence):
+            self._journal.find("I5", event.record, f"{event}: event_id {event.event_id} is not that of its sequence")
+        self._file(PHASE_EVENTS, (event.portfolio_id, event.sequence), event)
+
+    def _file(self, topic: str, key: _Key, item: _Item) -> None:
+        if key in self._filed[topic]:
+            other = self._filed[topic][key].item.record.offset
+            self._journal.find("I1", item.record, f"{item} was published already, at offset {other}")
+        else:
+            self._filed[topic][key] = _Filed(item, self._round)
+
+    def _order(self, topic: str, item: Answer | Event) -> None:
+        """Check that the sequences of a portfolio come one by one."""
+        sequences = self._sequences[topic]
+        sequence = sequences.get(item.portfolio_id)
+        if sequence is None:
+            first = item.sequence if self.is_truncated else 1
+            sequence = sequences[item.portfolio_id] = _Sequence(first)
+        expected = sequence.expected
+        if not sequence.take(item.sequence):
+            self._journal.find("I5", item.record, f"{item} has sequence {item.sequence}, expected {expected}")
+
+    def _take(self, topic: str, key: _Key) -> _Item | None:
+        """Take what waits, and check that it was published in the order of its causes."""
+        filed = self._filed[topic].pop(key, None)
+        if filed is None:
+            return None
+        record, last = filed.item.record, self._last.get(topic, -1)
+        if record.offset < last:
+            self._journal.find("I4", record, f"{filed.item} is published before that of offset {last}, caused earlier")
+        self._last[topic] = record.offset
+        return filed.item
+
+    def _lose(self, topic: str, what: str, cause: Record) -> None:
+        if self.is_beheaded(topic):
+            self._journal.unprovable += 1
+            return
+        self._journal.lost += 1
+        self._journal.find("I1", cause, f"{what} should be in {self._journal.name(topic)} and is not")
+
+    def _compare(self, produced: Produced, item: _Item, cause: Record) -> bool:
+        record = item.record
+        if (produced.key, produced.value, list(produced.headers)) == (record.key, record.value, list(record.headers)):
+            return True
+        text = f"{item}, caused by {self._journal.where(cause)}, is not as recomputed"
+        self._journal.find("I4", record, f"{text}: {'; '.join(_differences(produced, record))}")
+        return False
+
+    def _is_unprovable(self, topic: str, item: _Item) -> bool:
+        if not self.is_truncated:
+            return False
+        if isinstance(item, DeadLetter):
+            return item.offset < self._starts.get(topic.removesuffix(".dlq"), 0)
+        return item.portfolio_id not in self.opened
+
+
+def _key(answer: Answer) -> _Key:
+    return (answer.signal_offset, answer.portfolio_id, answer.signal_id)
+
+
+def _record(produced: Produced, cause: Record) -> Record:
+    """Return a recomputed record in the place of one that was not published."""
+    return Record(produced.topic, cause.partition, cause.offset, produced.key, produced.value, produced.headers)
+
+
+def _differences(produced: Produced, record: Record) -> Iterator[str]:
+    """Say in what a published record differs from the recomputed one."""
+    if produced.key != record.key:
+        yield f"key {shown(record.key)}, recomputed {shown(produced.key)}"
+    if produced.value != record.value:
+        yield from _value_differences(produced, record)
+    made, found = dict(produced.headers), dict(record.headers)
+    for name in [name for name in {**made, **found} if made.get(name) != found.get(name)]:
+        yield f"header {name} is {shown(found.get(name))}, recomputed {shown(made.get(name))}"
+    if made == found and list(produced.headers) != list(record.headers):
+        yield "its headers stand in another order, or repeat"
+
+
+def _value_differences(produced: Produced, record: Record) -> Iterator[str]:
+    if record.topic in (SIZED_ORDERS, PHASE_EVENTS):
+        made, found = orjson.loads(produced.value or b""), orjson.loads(record.value or b"")
+        names = [name for name in {**made, **found} if made.get(name) != found.get(name)]
+        for name in names:
+            yield f"{name} is {shown(found.get(name))}, recomputed {shown(made.get(name))}"
+        if names:
+            return
+    yield f"value {shown(record.value)}, recomputed {shown(produced.value)}"
