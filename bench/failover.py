@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -103,7 +104,7 @@ def measure(broker: Broker, name: str, settings: Mapping[str, str], folder: Path
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime()) + f"{time.time_ns() // 1000 % 1_000_000:06}Z"
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def main() -> None:

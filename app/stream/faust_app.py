@@ -133,7 +133,8 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "consumer_auto_offset_reset": "earliest",
         "broker_commit_interval": _HINT_SECONDS,
         "broker_session_timeout": settings.session_timeout,
-        "broker_heartbeat_interval": settings.session_timeout / 3,
+        # A death is missed a session after the last heartbeat, and the others hear of it at their next one.
+        "broker_heartbeat_interval": settings.session_timeout / 6,
         "broker_rebalance_timeout": rebalance_timeout,
         "broker_request_timeout": rebalance_timeout + 30,
         # Restoring fetches nothing: a long one must not look idle.

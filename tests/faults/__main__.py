@@ -1,6 +1,7 @@
 """`python -m tests.faults`: the fault suite for as long as wanted, on three real brokers."""
 
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ def faults(
     for name in fault or ():
         if name not in FAULTS:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(FAULTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left running
     began = time.monotonic()
 
     def tell(text: str) -> None:
