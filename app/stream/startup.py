@@ -19,6 +19,7 @@ from app.topics import INPUTS, SIGNALS, SIZED_ORDERS
 
 _BACKOFF_SECONDS = 0.25
 _BACKOFF_LIMIT_SECONDS = 4.0
+_SECOND_LOOK_SECONDS = 1.0
 _TAIL_RECORDS = 16
 """Offsets looked at for the last record, at first."""
 
@@ -33,9 +34,13 @@ class InputState(NamedTuple):
 
 
 async def await_topics(settings: Settings) -> TopicFacts:
-    """Wait for a broker, however long it takes, and check the topics; said once, not at each try. Raises UserError."""
+    """Wait for a broker, however long it takes, and check the topics; said once, not at each try.
+
+    Raises UserError if the topics are not in order. A broker that has just started may know of old ones or none, so
+    that is looked at twice.
+    """
     backoff = _BACKOFF_SECONDS
-    is_told = False
+    is_told = is_doubtful = False
     while True:
         try:
             facts = await asyncio.to_thread(_check_cluster, settings)
@@ -45,6 +50,11 @@ async def await_topics(settings: Settings) -> TopicFacts:
                 is_told = True
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _BACKOFF_LIMIT_SECONDS)
+        except UserError:
+            if is_doubtful:
+                raise
+            is_doubtful = True
+            await asyncio.sleep(_SECOND_LOOK_SECONDS)
         else:
             if is_told:
                 _log.info("a broker answers", bootstrap_servers=settings.bootstrap_servers)

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, b
 from app.errors import UserError
 from app.processor import TABLES
 from app.settings import Settings
-from app.stream.clients import REQUEST_SECONDS, connect_admin
+from app.stream.clients import REQUEST_SECONDS, BrokerUnavailableError, connect_admin
 from app.topics import FILLS_DLQ, INPUTS, OUTPUTS, SIGNALS, SIGNALS_DLQ
 
 DEFAULT_PARTITIONS = 4
@@ -27,6 +27,11 @@ _DAY_MS = 24 * 60 * 60 * 1000
 _WEEK_MS = 7 * _DAY_MS
 _REPLICAS = 3
 _DEAD_LETTER_BYTES = 16 * 1024 * 1024
+_USERS_TO_MEND = (
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 _COMPACT = frozenset({"compact"})
 _COMPACT_DELETE = frozenset({"compact", "delete"})
 _EXPIRING_TABLES = frozenset({"signal_ids"})
@@ -212,7 +217,7 @@ def _describe(admin: AdminClient, names: Collection[str]) -> dict[str, TopicDesc
             found[name] = future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise UserError(f"topic {name} cannot be described: {error.args[0].str()}") from None
+                raise _failure(f"topic {name} cannot be described", error) from None
     return {name: found[name] for name in names if name in found}
 
 
@@ -228,14 +233,20 @@ def topic_ids(admin: AdminClient, names: Collection[str]) -> dict[str, str]:
 def session_limits(settings: Settings) -> tuple[float, float] | None:
     """Return which session time-outs the brokers take, in seconds; None if this client may not know."""
     admin = connect_admin(settings)
-    broker = next(iter(admin.list_topics(timeout=REQUEST_SECONDS).brokers))
-    resource = ConfigResource(ResourceType.BROKER, str(broker))
     try:
+        broker = next(iter(admin.list_topics(timeout=REQUEST_SECONDS).brokers))
+        resource = ConfigResource(ResourceType.BROKER, str(broker))
         config = admin.describe_configs([resource], request_timeout=REQUEST_SECONDS)[resource].result()
     except KafkaException:
         return None
     low, high = (int(str(config[f"group.{end}.session.timeout.ms"].value)) / 1000 for end in ("min", "max"))
     return low, high
+
+
+def _failure(what: str, error: KafkaException) -> UserError:
+    """Return what it means that a request failed: something that the user must mend, or a broker that is not there."""
+    kind = UserError if error.args[0].code() in _USERS_TO_MEND else BrokerUnavailableError
+    return kind(f"{what}: {error.args[0].str()}")
 
 
 def _configs(admin: AdminClient, names: Collection[str]) -> dict[str, dict[str, str]]:
@@ -245,6 +256,6 @@ def _configs(admin: AdminClient, names: Collection[str]) -> dict[str, dict[str, 
         try:
             entries = future.result()
         except KafkaException as error:
-            raise UserError(f"the settings of topic {resource.name} cannot be read: {error.args[0].str()}") from None
+            raise _failure(f"the settings of topic {resource.name} cannot be read", error) from None
         configs[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
     return configs

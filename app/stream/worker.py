@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from app.core.policy import Policy
 from app.errors import Doubt, UserError
 from app.settings import Settings
+from app.stream.clients import BrokerUnavailableError
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt
 from app.stream.faust_app import SizerApp
 from app.stream.logs import configure_logging
@@ -49,11 +50,11 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         waiting -= done
         error = (starting.exception() if starting in done else None) or app.crash_reason
+        if isinstance(error, (Doubt, KafkaError, BrokerUnavailableError)):
+            exit_in_doubt(str(error) or repr(error))
         if isinstance(error, UserError):
             await _stop(app, error)
             raise error
-        if isinstance(error, (Doubt, KafkaError)):
-            exit_in_doubt(str(error) or repr(error))
         if error is not None or app.should_stop:
             exit_in_doubt("the worker broke down", error=error)
         if starting in done:

@@ -1,5 +1,7 @@
 """The worker refuses to start, or to take a partition: status 2, one line that names the thing and the cure."""
 
+import threading
+
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -13,7 +15,7 @@ from confluent_kafka.admin import (
 from app.processor import TABLES
 from app.stream.topics import changelog_topic
 from app.topics import FILLS, OUTPUTS, SIGNALS, SIZED_ORDERS
-from tests.integration.cluster import Deployment, refuse
+from tests.integration.cluster import PATIENCE, Deployment, refuse
 from tests.integration.traffic import Traffic
 
 SEED = 20260107
@@ -44,6 +46,8 @@ class TestRefusals:
         admin = self.admin(deployment)
         for future in admin.delete_topics(list(topics)).values():
             future.result()
+        while set(topics) & set(admin.list_topics(timeout=PATIENCE).topics):
+            threading.Event().wait(0.05)
 
     def test_a_topic_is_missing(self, deployment: Deployment) -> None:
         prefix = "nowhere."
