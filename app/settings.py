@@ -1,13 +1,30 @@
 """Settings: from the environment (`SIZER_…`) and a `.env` file. The README's table lists them all."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import UserError
+
+_LAST_PORT = 65_535
+
+
+def _checked_servers(value: str) -> str:
+    """Return a list of brokers as Kafka's clients take it; raises ValueError."""
+    for server in value.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if (
+            not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host)
+            or not port.isdecimal()
+            or int(port) > _LAST_PORT
+        ):
+            raise ValueError(f"expected host:port or host:port,host:port, but {server!r} is none")
+    return value
+
 
 Partitioner = Literal["murmur2", "crc32", "any"]
 
@@ -19,7 +36,7 @@ class Settings(BaseSettings):
         env_prefix="SIZER_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    bootstrap_servers: Annotated[str, Field(min_length=1)] = "localhost:9092"
+    bootstrap_servers: Annotated[str, AfterValidator(_checked_servers)] = "localhost:9092"
     app_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "position-sizer"
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("position-sizer") / "worker")
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
@@ -47,4 +64,4 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "SIZER_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise UserError(f"{name}={first['input']!r}: {first['msg']}") from None
+        raise UserError(f"{name}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from None

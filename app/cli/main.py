@@ -1,6 +1,7 @@
 """The command line: each command is a thin door to one package, imported only when it is called."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,8 @@ def worker() -> None:
 
     Example:  SIZER_BOOTSTRAP_SERVERS=localhost:9092 SIZER_DATA_DIR=/var/lib/sizer sizer worker
     """
+    # Until the worker has handlers of its own there is nothing to finish.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from app.codecs.policy_file import load_policy
     from app.settings import load_settings
     from app.stream.worker import run_worker
@@ -147,7 +150,11 @@ def verify(
     from app.settings import load_settings
 
     settings = load_settings()
-    status = run_follow(settings, grace, as_json=as_json) if follow else run_verify(settings, as_json=as_json)
+    try:
+        status = run_follow(settings, grace, as_json=as_json) if follow else run_verify(settings, as_json=as_json)
+    except BrokenPipeError:
+        _forget_output()
+        status = 1  # nothing is proved to who has gone
     raise SystemExit(status)
 
 
@@ -173,6 +180,10 @@ def main() -> None:
         print(f"sizer: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except BrokenPipeError:
-        # The reader of our output went away (`sizer simulate | head`): nobody is left to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         sys.exit(0)
+
+
+def _forget_output() -> None:
+    """Write nothing more: the reader of our output went away (`sizer simulate | head`), nobody is left to be told."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

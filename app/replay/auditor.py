@@ -120,7 +120,7 @@ class Auditor:
         positions = stands.positions if stands is not None else {}
         self.run(positions if since is None else since, conclude=True)
         self._commit()
-        comparison = Comparison(self._store, max(clock, self._latest))
+        comparison = Comparison(self._store, max(clock, self._latest), self._outputs.was_published)
         found = [d for d in comparison.differences(kept, is_complete=is_complete) if self._is_provable(d.key)]
         self._suspects = {(d.table, d.key): d for d in found}
         self.run(positions, conclude=True)

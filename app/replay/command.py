@@ -32,8 +32,7 @@ def run_verify(settings: Settings, *, as_json: bool = False) -> int:
         for partition, found in enumerate(verify_partitions(topics, watch.read)):
             audit += found
             watch.end(partition, found)
-    _print_verdict(audit, topics.partition_count, as_json=as_json)
-    return _PROVED if audit.is_proved else _NOT_PROVED
+    return _conclude(audit, topics, as_json=as_json)
 
 
 def run_follow(settings: Settings, grace: float, *, as_json: bool = False) -> int:
@@ -56,9 +55,7 @@ def run_follow(settings: Settings, grace: float, *, as_json: bool = False) -> in
         for partition in range(topics.partition_count)
         if partition not in audits
     )
-    audit = sum(audits.values(), Audit(notes=unread))
-    _print_verdict(audit, topics.partition_count, as_json=as_json)
-    return _PROVED if audit.is_proved and not unread else _NOT_PROVED
+    return _conclude(sum(audits.values(), Audit(notes=unread)), topics, as_json=as_json)
 
 
 def _follow(topics: Topics, grace: float, stop: threading.Event, out: TextIO) -> dict[int, Audit]:
@@ -140,8 +137,19 @@ def _watched(partitions: int) -> Iterator[_Watch]:
         yield _Bar(progress, partitions)
 
 
-def _print_verdict(audit: Audit, partitions: int, *, as_json: bool) -> None:
-    is_proved = audit.is_proved
+def _conclude(audit: Audit, topics: Topics, *, as_json: bool) -> int:
+    """Print the verdict and return the exit status. Proved is only what was judged in all partitions, state and all."""
+    is_proved = audit.is_proved and audit.states == topics.partition_count
+    try:
+        _print_verdict(audit, topics.partition_count, is_proved=is_proved, as_json=as_json)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"the verdict could not be written: {error.strerror}") from None
+    return _PROVED if is_proved else _NOT_PROVED
+
+
+def _print_verdict(audit: Audit, partitions: int, *, is_proved: bool, as_json: bool) -> None:
     if as_json:
         document = {
             "proved": is_proved,
@@ -158,6 +166,10 @@ def _print_verdict(audit: Audit, partitions: int, *, as_json: bool) -> None:
         _say(sys.stdout, f"broken: {invariant}, {count:,} times: {INVARIANTS[invariant]}")
     if audit.unprovable:
         _say(sys.stdout, f"not provable: {audit.unprovable:,} records of portfolios whose beginning was deleted")
+    if audit.states < partitions:
+        _say(sys.stdout, f"not proved: the state of {partitions - audit.states} partitions was not compared")
+    if audit.waiting:
+        _say(sys.stdout, f"not judged: {audit.waiting:,} inputs wait, no worker has taken them up; is one running?")
     _say(sys.stdout, "proved" if is_proved else "NOT proved")
 
 

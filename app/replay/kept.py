@@ -4,7 +4,7 @@ Rows that count as absent may be there or not: forgotten orders with their exec 
 time, and expired signal ids, which a changelog may delete by age.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from app.core.admission import is_remembered
@@ -48,10 +48,14 @@ def read_partition_row(kept: Rows) -> PartitionRow | None:
 class Comparison:
     """Compares rows with those of a recomputation that stands at the same positions."""
 
-    def __init__(self, store: MemoryStore, clock: int) -> None:
-        """`clock`: what is older may have been deleted by age; in microseconds since the epoch."""
+    def __init__(self, store: MemoryStore, clock: int, was_published: Callable[[str], bool]) -> None:
+        """`clock`: what is older may have been deleted by age; in microseconds since the epoch.
+
+        `was_published`: tells of an order id.
+        """
         self._store = store
         self._clock = clock
+        self._was_published = was_published
 
     def differences(self, kept: Rows, *, is_complete: bool) -> Iterator[Difference]:
         """Compare all rows; `is_complete`: those that are not among them are not kept."""
@@ -90,7 +94,8 @@ class Comparison:
             order = key.rpartition(rows.SEPARATOR)[0]
             raw = self._store.get("orders", order)
             if raw is None:
-                return self._portfolio_time(key) is not None
+                order_id = order.rpartition(rows.SEPARATOR)[2].decode("utf-8", "replace")
+                return self._portfolio_time(key) is not None and self._was_published(order_id)
         finished_at = None if raw is None else rows.finished_at_of(raw)
         time = self._portfolio_time(key)
         return finished_at is not None and time is not None and is_past_memory(finished_at, time)

@@ -89,6 +89,10 @@ class Outputs:
         """Return a policy that a phase event announced."""
         return self._policies.get(policy_id)
 
+    def was_published(self, order_id: str) -> bool:
+        """Tell whether an order has had this id."""
+        return order_id in self._ids
+
     def answer_for(self, offset: int, signal: Signal) -> Answer | None:
         """Return the answer to the signal at an offset."""
         filed = self._filed[SIZED_ORDERS].get((offset, signal.portfolio_id, signal.signal_id))

@@ -66,14 +66,18 @@ class PartitionReader:
         """Return up to where the topics can be read now."""
         return self._offsets(topics, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # no types
 
+    def written_ends(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return where the topics end, with what is in open transactions."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types
+        return self._offsets(topics, latest, IsolationLevel.READ_UNCOMMITTED)
+
     def settled_ends(self, topics: Sequence[str]) -> dict[str, int]:
         """Return ends that cover all that is written now: transactions that are open now have ended by them.
 
         A transaction becomes visible topic by topic. Who has seen one topic's part of it sees the others' up to here.
         Raises UserError if a transaction does not end.
         """
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types
-        written = self._offsets(topics, latest, IsolationLevel.READ_UNCOMMITTED)
+        written = self.written_ends(topics)
         deadline = time.monotonic() + _SETTLE_SECONDS
         pause = threading.Event()
         while True:

@@ -42,14 +42,21 @@ class Topics:
         self.partition_count = len(known[desk[SIGNALS]].partitions)
         for name in desk.values():
             if len(known[name].partitions) != self.partition_count:
-                raise UserError(
-                    f"topic {name} has {len(known[name].partitions)} partitions but {desk[SIGNALS]} has "
-                    f"{self.partition_count}: all must have the same number; create the wrong one again"
-                )
+                raise UserError(_other_count(name, len(known[name].partitions), desk[SIGNALS], self.partition_count))
         changelogs = {table: changelog_topic(settings, table) for table in TABLES}
+        for name in changelogs.values():
+            if name in known and len(known[name].partitions) != self.partition_count:
+                raise UserError(_other_count(name, len(known[name].partitions), desk[SIGNALS], self.partition_count))
         self.missing_changelogs = [name for name in changelogs.values() if name not in known]
         self.names: Mapping[str, str] = desk if self.missing_changelogs else desk | changelogs
         self.has_state = not self.missing_changelogs
+
+
+def _other_count(name: str, found: int, signals: str, count: int) -> str:
+    return (
+        f"topic {name} has {found} partitions but {signals} has {count}: all must have the same number; create the"
+        " wrong one again"
+    )
 
 
 def verify_topics(settings: Settings) -> Audit:
@@ -86,6 +93,7 @@ class Verification:
         self._has_told = False
         self._seen: deque[tuple[float, dict[str, int]]] = deque()
         self._overdue: dict[tuple[str, int], Finding] = {}
+        self._hidden: dict[str, int] = {}
         self._note(starts)
 
     def read_on(self) -> bool:
@@ -103,6 +111,7 @@ class Verification:
         answers = reader.settled_ends([SIZED_ORDERS])
         effects = reader.settled_ends(_EFFECTS)
         inputs = reader.ends(INPUTS)
+        self._hidden = {topic: end - inputs[topic] for topic, end in reader.written_ends(INPUTS).items()}
         self._feed(effects, None)
         self._feed(answers | inputs, since)
         if self._topics.has_state:
@@ -132,7 +141,13 @@ class Verification:
 
     def audit(self) -> Audit:
         """Return what was found so far."""
-        return self.auditor.audit() + Audit(findings=tuple(self._overdue.values()))
+        hidden = tuple(
+            f"{self._topics.names[topic]}, partition {self._partition}: {count:,} offsets are behind a transaction that"
+            " is open: they cannot be read before its end"
+            for topic, count in self._hidden.items()
+            if count > 0
+        )
+        return self.auditor.audit() + Audit(findings=tuple(self._overdue.values()), notes=hidden)
 
     def _read_state(self) -> tuple[dict[str, int], dict[str, dict[bytes, bytes | None]]]:
         """Return what was written to the changelogs, last row per key, and where the state stood when that began."""
@@ -149,7 +164,11 @@ class Verification:
 
     def _read_rows(self, rows: dict[str, dict[bytes, bytes | None]], tables: list[str]) -> None:
         for record in self._reader.read(self._reader.settled_ends(tables)):
-            assert record.key is not None, "a compacted topic takes no record without a key"
+            if record.key is None:
+                raise UserError(
+                    f"topic {self._topics.names[record.topic]}, partition {self._partition}, offset {record.offset}: a"
+                    " row without a key; a compacted topic takes none, so set cleanup.policy=compact"
+                )
             rows[record.topic][record.key] = record.value
 
     def _stands(self, rows: dict[str, dict[bytes, bytes | None]]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from typing import NoReturn
 
 import structlog
@@ -22,8 +21,6 @@ def exit_in_doubt(message: str, *, error: BaseException | None = None) -> NoRetu
     """
     try:
         _log.critical("in doubt, exiting to be restarted", reason=message, exc_info=error)
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        logging.shutdown()  # waits for the last lines, but not for long
     finally:
         os._exit(DOUBT_STATUS)

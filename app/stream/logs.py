@@ -1,13 +1,20 @@
 """The worker's log: one line per event, to stderr."""
 
 import logging
+import os
+import queue
 import sys
+import threading
 import time
+from contextlib import suppress
 
 import structlog
 
 from app.errors import Doubt, UserError
 
+_STDERR = 2
+_LINES_LIMIT = 10_000
+_FLUSH_SECONDS = 1.0
 _REPEAT_SECONDS = 60.0
 _LIBRARIES = ("faust", "mode", "aiokafka", "asyncio", "concurrent", "app")
 """`app` is Faust too: its services log by the module of their class. The worker's own logger is `sizer`."""
@@ -28,7 +35,7 @@ def configure_logging() -> None:
     renderer = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Writer()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -39,6 +46,43 @@ def configure_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+
+
+class _Writer(logging.Handler):
+    """Writes to stderr in a thread of its own: who reads it may stand still, the worker must not.
+
+    Lines that find no room are counted, and told when there is some again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: queue.Queue[str] = queue.Queue(_LINES_LIMIT)
+        self._dropped = 0
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have a line written."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Wait until all lines are written, but not for long."""
+        done = self._lines.all_tasks_done
+        with done:
+            done.wait_for(lambda: not self._lines.unfinished_tasks, _FLUSH_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            text = self._lines.get() + "\n"
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                text += f"{dropped} lines of this log found no room, because nobody read it\n"
+            # Not by sys.stderr: the interpreter could not end while this thread holds its lock.
+            with suppress(OSError):
+                os.write(_STDERR, text.encode(errors="backslashreplace"))
+            self._lines.task_done()
 
 
 class _LibraryFilter(logging.Filter):

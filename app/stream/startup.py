@@ -129,7 +129,11 @@ def _check_changelog_ends(
 
 def _check_input_ids(settings: Settings, partition: int, processor: Processor, ids: Mapping[str, str]) -> None:
     for topic, known in processor.input_ids.items():
-        if known != ids[topic] and not settings.adopt_topics:
+        if known == ids[topic]:
+            continue
+        if settings.adopt_topics:
+            _log.warning("adopting a topic", topic=settings.topic(topic), partition=partition, instead_of=known)
+        else:
             raise UserError(
                 f"topic {settings.topic(topic)} was created again since partition {partition} was last processed: its"
                 " offsets are not those that the state knows; set another SIZER_APP_ID and SIZER_TOPIC_PREFIX to begin"

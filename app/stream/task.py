@@ -17,6 +17,10 @@ BATCH_LIMIT = 2_000
 """Records per transaction: bounds its duration and its memory. Under it, batches grow with the load by themselves,
 because what arrives during a commit waits for the next one."""
 
+BATCH_SECONDS = 1.0
+"""How long a transaction takes in records: where a machine is slow for a while, BATCH_LIMIT of them could last longer
+than the brokers let a transaction live, and the next owner would fail at the same ones."""
+
 _SLICE = 50
 """Records processed before the event loop, and with it the other partitions, gets its turn: some milliseconds."""
 
@@ -95,8 +99,10 @@ class PartitionTask:
     async def _transact(self) -> None:
         """Process a batch and commit all that it caused, its next positions included, by one transaction."""
         self._producers.begin()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + BATCH_SECONDS
         count = 0
-        while count < BATCH_LIMIT and not self._is_paused:
+        while count < BATCH_LIMIT and loop.time() < deadline and not self._is_paused:
             piece = self.inbox.take(min(_SLICE, BATCH_LIMIT - count))
             if piece is None:
                 break
@@ -105,7 +111,7 @@ class PartitionTask:
             await asyncio.sleep(0)
         changes = self.processor.changes()
         rows = self._produce_rows(changes)
-        ends = await asyncio.get_running_loop().run_in_executor(self._executor, self._commit, rows)
+        ends = await loop.run_in_executor(self._executor, self._commit, rows)
         self.processor.committed()
         self.processor.changelog_ends.update(ends)
         self.committed_positions = dict(self.processor.positions)

@@ -27,6 +27,8 @@ _DAY_MS = 24 * 60 * 60 * 1000
 _WEEK_MS = 7 * _DAY_MS
 _REPLICAS = 3
 _DEAD_LETTER_BYTES = 16 * 1024 * 1024
+_HEADERS_BYTES = 10_000
+"""Room for the headers of a dead letter."""
 _USERS_TO_MEND = (
     KafkaError.TOPIC_EXCEPTION,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -175,12 +177,24 @@ def check_topics(settings: Settings) -> TopicFacts:
     configs = _configs(admin, [spec.name for spec in specs])
     for spec in specs:
         _check_cleanup(spec, configs[spec.name])
+    for topic in INPUTS:
+        _check_room(settings.topic(topic), settings.topic(f"{topic}.dlq"), configs)
     changelogs = {spec.table: spec.name for spec in specs if spec.table is not None}
     return TopicFacts(
         count,
         {table: str(topics[name].topic_id).replace("/", "_") for table, name in changelogs.items()},
         {table: int(configs[name]["delete.retention.ms"]) / 1000 for table, name in changelogs.items()},
     )
+
+
+def _check_room(topic: str, letters: str, configs: Mapping[str, Mapping[str, str]]) -> None:
+    """Check that a dead letter, an input record with headers, fits: else one would stop its partition for ever."""
+    size, room = (int(configs[name]["max.message.bytes"]) for name in (topic, letters))
+    if room < size + _HEADERS_BYTES:
+        raise UserError(
+            f"topic {letters} has max.message.bytes={room} but {topic} takes records of {size}: dead letters would not"
+            f" fit; set it to {size + _HEADERS_BYTES} or more"
+        )
 
 
 def _check_cleanup(spec: TopicSpec, config: Mapping[str, str]) -> None:

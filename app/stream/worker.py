@@ -1,6 +1,7 @@
 """`sizer worker`: one worker in the foreground, from its start to its end."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from typing import NoReturn
 
 import structlog
 import uvloop
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InconsistentGroupProtocolError, KafkaError
 
 from app.core.policy import Policy
 from app.errors import Doubt, UserError
@@ -50,11 +51,20 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         waiting -= done
         error = (starting.exception() if starting in done else None) or app.crash_reason
-        if isinstance(error, (Doubt, KafkaError, BrokerUnavailableError)):
-            exit_in_doubt(str(error) or repr(error))
+        if isinstance(error, BrokerUnavailableError):
+            exit_in_doubt(str(error))
+        if isinstance(error, InconsistentGroupProtocolError):
+            error = UserError(
+                f"consumer group {settings.app_id} is used by another program: set another SIZER_APP_ID, or another"
+                " group there"
+            )
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            error = UserError(f"SIZER_WEB_PORT={settings.web_port} is taken by another program: set another, or 0")
         if isinstance(error, UserError):
             await _stop(app, error)
             raise error
+        if isinstance(error, (Doubt, KafkaError)):
+            exit_in_doubt(str(error) or repr(error))
         if error is not None or app.should_stop:
             exit_in_doubt("the worker broke down", error=error)
         if starting in done:
@@ -93,6 +103,8 @@ async def _stop(app: SizerApp, error: UserError | None = None) -> None:
 def _end(is_clean: threading.Event, error: UserError | None) -> NoReturn:
     """End a process that has not ended in time; in a thread of its own, whatever the others wait for."""
     if error is not None:
-        print(f"sizer: {error}", file=sys.stderr, flush=True)
+        telling = threading.Thread(target=lambda: print(f"sizer: {error}", file=sys.stderr, flush=True), daemon=True)
+        telling.start()
+        telling.join(1.0)
         os._exit(_REFUSED_STATUS)
     os._exit(0 if is_clean.is_set() else DOUBT_STATUS)

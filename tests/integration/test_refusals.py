@@ -14,7 +14,7 @@ from confluent_kafka.admin import (
 
 from app.processor import TABLES
 from app.stream.topics import changelog_topic
-from app.topics import FILLS, OUTPUTS, SIGNALS, SIZED_ORDERS
+from app.topics import FILLS, OUTPUTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 from tests.integration.cluster import PATIENCE, Deployment, refuse
 from tests.integration.traffic import Traffic
 
@@ -58,9 +58,12 @@ class TestRefusals:
         self.add_partitions(deployment, fills)
         refuse(deployment, fills, "3 partitions", "same number")
 
-    def test_cleanup_policies(self, deployment: Deployment) -> None:
+    def test_topic_settings(self, deployment: Deployment) -> None:
         settings = deployment.settings
         orders, ids = changelog_topic(settings, "orders"), changelog_topic(settings, "signal_ids")
+        self.set_config(deployment, settings.topic(SIGNALS_DLQ), max_message_bytes="100000")
+        refuse(deployment, settings.topic(SIGNALS_DLQ), "max.message.bytes=100000", "would not fit")
+        self.set_config(deployment, settings.topic(SIGNALS_DLQ), max_message_bytes="2000000")
         self.set_config(deployment, ids, retention_ms="3600000")
         refuse(deployment, ids, "retention.ms=3600000", "604800000")
         self.set_config(deployment, orders, cleanup_policy="compact,delete")

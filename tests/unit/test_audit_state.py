@@ -113,6 +113,11 @@ def lose_an_exec_id(kept: Rows) -> str:
     return "of orders is missing"
 
 
+def plant_an_exec_id_of_an_order_to_come(kept: Rows) -> str:
+    kept["orders"][rows.exec_id_key(rows.order_key("PF-1", "0" * 36), "E-1")] = rows.EXEC_ID_ROW
+    return f"row PF-1 / {'0' * 36} / E-1 of orders is "
+
+
 def lose_a_signal_id(kept: Rows) -> str:
     key = max(kept["signal_ids"], key=lambda key: rows.decode_decided_signal(kept["signal_ids"][key]).decided_at)
     del kept["signal_ids"][key]
@@ -156,6 +161,7 @@ def lose_all(kept: Rows) -> str:
         lose_an_open_order,
         plant_an_order,
         lose_an_exec_id,
+        plant_an_exec_id_of_an_order_to_come,
         lose_a_signal_id,
         plant_a_working_order,
         plant_a_policy,

@@ -75,6 +75,8 @@ def test_simulate_with_partitions_checks_the_keys() -> None:
         (["simulate", "--policy", "/nowhere"], {}, "policy file /nowhere: cannot be read"),
         (["worker"], {"SIZER_PARTITIONER": "md5"}, "SIZER_PARTITIONER='md5'"),
         (["worker"], {"SIZER_WEB_PORT": "x"}, "SIZER_WEB_PORT='x'"),
+        (["worker"], {"SIZER_BOOTSTRAP_SERVERS": "a:9092;b:9092"}, "expected host:port"),
+        (["verify"], {"SIZER_BOOTSTRAP_SERVERS": "localhost:99999"}, "expected host:port"),
         (["worker"], {"SIZER_SESSION_TIMEOUT": "0"}, "SIZER_SESSION_TIMEOUT='0'"),
         (["worker"], {"SIZER_APP_ID": "a b"}, "SIZER_APP_ID='a b'"),
         (["worker"], {"SIZER_POLICY_FILE": "/nowhere"}, "policy file /nowhere"),

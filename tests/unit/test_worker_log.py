@@ -1,15 +1,43 @@
 """The worker's log: one line for an outage, not ten a second."""
 
 import logging
+import os
+from contextlib import suppress
+
+import pytest
 
 from app.errors import UserError
-from app.stream.logs import _LibraryFilter
+from app.stream.logs import _LibraryFilter, _Writer
 
 
 def lines(*records: tuple[str, int, str]) -> list[str]:
     chosen = _LibraryFilter()
     made = [logging.LogRecord(name, level, "", 0, message, (), None) for name, level, message in records]
     return [record.getMessage() for record in made if chosen.filter(record)]
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    monkeypatch.setattr("app.stream.logs._STDERR", writing)
+    monkeypatch.setattr("app.stream.logs._FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr("app.stream.logs._LINES_LIMIT", 5)
+    writer = _Writer()
+    for number in range(20):
+        writer.emit(logging.LogRecord("sizer", logging.INFO, "", 0, f"line {number}", (), None))
+    writer.flush()
+    read = b""
+    while b"line 4" not in read:
+        read += os.read(reading, 65_536)
+    assert b"line 0\n" in read
+    assert b"lines of this log found no room" in read
+    writer.emit(logging.LogRecord("sizer", logging.INFO, "", 0, "and on", (), None))
+    while not read.endswith(b"and on\n"):
+        read += os.read(reading, 65_536)
 
 
 def test_an_outage_is_told_once_and_so_is_its_end() -> None:
