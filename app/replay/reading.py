@@ -159,11 +159,20 @@ class PartitionReader:
         self, topics: Sequence[str], spec: OffsetSpec, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
     ) -> dict[str, int]:
         request = {TopicPartition(self._names[topic], self._partition): spec for topic in topics}
-        try:
-            futures = self._admin.list_offsets(request, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
-            return {self._logical[place.topic]: int(future.result().offset) for place, future in futures.items()}
-        except KafkaException as error:
-            raise UserError(self._failure(self._errors.explain(error))) from None
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        pause = threading.Event()
+        while True:
+            try:
+                futures = self._admin.list_offsets(request, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
+                found = {self._logical[place.topic]: int(future.result().offset) for place, future in futures.items()}
+            except KafkaException as error:
+                raise UserError(self._failure(self._errors.explain(error))) from None
+            # A leader that is so new that it does not know its end yet: librdkafka gives none then, and no error.
+            if all(offset >= 0 for offset in found.values()):
+                return found
+            if time.monotonic() > deadline:
+                raise UserError(self._failure("a leader does not know the end of its log"))
+            pause.wait(_SETTLE_PAUSE)
 
     def _failure(self, reason: str) -> str:
         return f"partition {self._partition} cannot be read: {reason}"

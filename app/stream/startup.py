@@ -214,10 +214,17 @@ def _offsets(
     spec: OffsetSpec,
     isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
 ) -> dict[str, int]:
-    """Return an offset of each topic by real name; the latest one is where what the isolation lets through ends."""
+    """Return an offset of each topic by real name; the latest one is where what the isolation lets through ends.
+
+    Raises KafkaException, also where a leader is so new that it does not know it: librdkafka gives none then, and no
+    error.
+    """
     wanted = {TopicPartition(name, partition): spec for name in names}
     futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
-    return {where.topic: future.result().offset for where, future in futures.items()}
+    found = {where.topic: int(future.result().offset) for where, future in futures.items()}
+    if any(offset < 0 for offset in found.values()):
+        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+    return found
 
 
 def _last_record(settings: Settings, topic: str, partition: int, start: int, end: int) -> Message | None:

@@ -16,6 +16,8 @@ from tests.simulation.network import Network, failure
 from tests.simulation.producing import Message, metadata
 
 _DULL_POLL_CHANCE = 0.2
+_NO_OFFSET = -1001
+"""What librdkafka gives, without an error, for the end of a log that its new leader does not know yet."""
 _METADATA_SECONDS = 10.0
 
 
@@ -107,6 +109,8 @@ class AdminClient:
             if spec is OffsetSpec.earliest():
                 return SimpleNamespace(offset=log.start)
             assert spec is OffsetSpec.latest()
+            if self._network.is_leader_new():
+                return SimpleNamespace(offset=_NO_OFFSET)
             is_committed = isolation_level is IsolationLevel.READ_COMMITTED
             return SimpleNamespace(offset=log.stable if is_committed else log.end)
 

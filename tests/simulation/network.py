@@ -59,6 +59,10 @@ class Network:
         """Tell whether no broker answers."""
         return self.scheduler.now < self.back_at
 
+    def is_leader_new(self) -> bool:
+        """Tell whether a leader does not know the end of its log yet."""
+        return self.fault_chance > 0 and self.scheduler.random.random() < self.fault_chance
+
     def read(self, what: str, effect: Callable[[], T], seconds: float) -> T:
         """Make a request that changes nothing; raises KafkaException if there is no answer in time."""
         return self._request(what, effect, seconds, is_write=False)
