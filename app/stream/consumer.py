@@ -101,6 +101,14 @@ class Consumer(driver.Consumer):
         await self._thread.pause({tp for tp in assigned if self._is_changelog_tp(tp) and partitions.owns(tp.partition)})
         await self.seek_wait({tp: offset for tp, offset in partitions.positions().items() if tp in assigned})
 
+    def places(self) -> Mapping[TP, tuple[int, int]]:
+        """Return the places of the owned input partitions (`app.stream.watchdog`)."""
+        return self.app.partitions.places()
+
+    def has_work(self, tp: TP) -> bool:
+        """Tell whether something of an input partition waits here, or cannot even be fetched."""
+        return self.app.partitions.is_ready(tp) or self._thread.has_work(tp)
+
     def read_again(self, tp: TP, offset: int) -> None:
         """Go back, or forth, to an offset."""
         self.add_future(self._read_again(tp, offset))

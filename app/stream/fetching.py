@@ -91,6 +91,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 waiter.result()  # raises what aiokafka has to tell, a missing permission for instance
         return []
 
+    def has_work(self, tp: TP) -> bool:
+        """Tell whether an input partition was fetched and waits to be taken, or is not even sought."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        place = driver.ensure_aiokafka_TP(tp)
+        state = None if assignment is None else assignment.state_value(place)
+        return state is None or not state.has_valid_position or place in self._ensure_consumer()._fetcher._records
+
     async def pause(self, tps: AbstractSet[TP]) -> None:
         """Stop fetching partitions, until the next assignment."""
         await self.call_thread(self._pause, tps)

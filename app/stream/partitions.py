@@ -49,6 +49,7 @@ class Partitions:
         self._owned: set[int] = set()
         self._gaps: dict[TP, int] = {}
         self._generation = 0
+        self._is_moving = False
         self._is_closed = False
         self.local_tables = LocalTables(settings.data_dir / settings.app_id, facts.changelog_ids)
         # Opening and committing wait for brokers; the threads do next to nothing else.
@@ -78,6 +79,16 @@ class Partitions:
             for partition, task in self._tasks.items()
             for name, topic in self._logical.items()
         }
+
+    def places(self) -> dict[TP, tuple[int, int]]:
+        """Return up to where each owned input partition was read, and processed for good; none while they move."""
+        read, processed = self.positions(), self.committed_positions()
+        return {} if self._is_moving else {tp: (position, processed[tp]) for tp, position in read.items()}
+
+    def is_ready(self, tp: TP) -> bool:
+        """Tell whether an input partition's task has something to process."""
+        task = self._tasks.get(tp.partition)
+        return task is not None and task.inbox.is_ready
 
     def has_room(self, tp: TP) -> bool:
         """Tell whether more should be fetched of an input partition."""
@@ -113,6 +124,7 @@ class Partitions:
 
         Were a transaction in flight while the next owner fences this one, its end could not be known.
         """
+        self._is_moving = True
         await asyncio.gather(*(task.pause() for task in self._tasks.values()))
 
     async def rebalance(self, generation: int, actives: set[TP], standbys: set[TP]) -> None:
@@ -140,6 +152,7 @@ class Partitions:
             return
         for task in self._tasks.values():
             task.resume()
+        self._is_moving = False
         _log.info(
             "assigned",
             generation=generation,

@@ -20,6 +20,7 @@ from app.stream.clients import BrokerUnavailableError
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt
 from app.stream.faust_app import SizerApp
 from app.stream.logs import configure_logging
+from app.stream.watchdog import watch
 
 _STOP_SECONDS = 4.0
 """A clean end takes a fraction of it; supervisors get a quick end even if Faust or a broker does not answer."""
@@ -50,7 +51,7 @@ async def _serve(settings: Settings, policy: Policy) -> int:
     while not asked.is_set():
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         waiting -= done
-        error = (starting.exception() if starting in done else None) or app.crash_reason
+        error = next((error for task in done if (error := task.exception())), None) or app.crash_reason
         if isinstance(error, BrokerUnavailableError):
             exit_in_doubt(str(error))
         if isinstance(error, InconsistentGroupProtocolError):
@@ -68,6 +69,7 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         if error is not None or app.should_stop:
             exit_in_doubt("the worker broke down", error=error)
         if starting in done:
+            waiting.add(asyncio.create_task(watch(app.chunk_consumer)))
             _log.info("ready", app_id=settings.app_id, bootstrap_servers=settings.bootstrap_servers)
     _log.info("stopping")
     starting.cancel()

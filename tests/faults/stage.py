@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from app.replay import verify_topics
 from app.settings import Settings
+from app.stream.clients import BrokerUnavailableError
 from app.stream.topics import create_topics, topic_specs
 from tests.faults.brokers import Brokers
 from tests.faults.desk import Flow, Watcher
@@ -34,7 +35,7 @@ class Stage:
         self.session_seconds = session_seconds
         self.settings = Settings(bootstrap_servers=brokers.bootstrap_servers, app_id=app_id, topic_prefix=f"{app_id}.")
         self.violations: list[str] = []
-        create_topics(self.settings, self.partitions)
+        self.wait_until(self._create_topics, CATCH_UP_SECONDS)
         environment = {
             "SIZER_APP_ID": app_id,
             "SIZER_TOPIC_PREFIX": f"{app_id}.",
@@ -50,6 +51,13 @@ class Stage:
             one.start()
         self.flow = Flow(self.settings, self.partitions, per_second, seed)
         self.watcher = Watcher(self.settings, self.partitions)
+
+    def _create_topics(self) -> bool:
+        try:
+            create_topics(self.settings, self.partitions)
+        except BrokerUnavailableError:  # the brokers may have just come back from the last deployment's faults
+            return False
+        return True
 
     def wait(self, seconds: float) -> None:
         """Let a fault last."""

@@ -1,0 +1,51 @@
+"""The last resort: a member of the group that holds partitions and does not get on is worse than a dead one.
+
+Whatever keeps it, in Faust, in aiokafka or in us: it ends in doubt, its partitions are given to others, and it begins
+anew. What counts is that there is work and nothing moves, not the clock alone, so that a quiet day is no alarm.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from faust.types import TP
+
+from app.stream.doubt import exit_in_doubt
+
+STALL_SECONDS = 45.0
+"""Longer than a transaction takes that fails by its own time-outs."""
+_LOOK_SECONDS = 5.0
+
+Place = tuple[int, int]
+"""Of an input partition: up to where it was read, and up to where it was processed for good."""
+
+
+class Watched(Protocol):
+    """What is looked at."""
+
+    def places(self) -> Mapping[TP, Place]:
+        """Return the places of the owned input partitions; empty while the group moves partitions."""
+
+    def has_work(self, tp: TP) -> bool:
+        """Tell whether something of an input partition waits here, or cannot even be fetched."""
+
+
+async def watch(watched: Watched, *, stall_seconds: float = STALL_SECONDS, look_seconds: float = _LOOK_SECONDS) -> None:
+    """Look on and on; exit in doubt when a place has not moved for so long though there was work all the time."""
+    loop = asyncio.get_running_loop()
+    since: dict[TP, tuple[Place, float]] = {}
+    while True:
+        await asyncio.sleep(look_seconds)
+        now = loop.time()
+        places = watched.places()
+        for tp in since.keys() - places.keys():
+            del since[tp]
+        for tp, place in places.items():
+            known = since.get(tp)
+            if known is None or known[0] != place or not watched.has_work(tp):
+                since[tp] = (place, now)
+            elif now - known[1] >= stall_seconds:
+                exit_in_doubt(
+                    f"partition {tp.partition}: nothing of {tp.topic} was processed for {stall_seconds:g} s, at offset"
+                    f" {place[1]}, though there is some"
+                )
