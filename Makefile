@@ -61,7 +61,14 @@ simulation: dev
 fuzz: dev
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
-bench: dev
+# Quix Streams wants other versions of what we use, so it has an environment of its own.
+.venv-quix/.done: requirements/quix.txt .venv/bin/python
+	@echo "installing the locked requirements of Quix Streams, which bench compares with"
+	@$(PYTHON) -m venv .venv-quix
+	@.venv-quix/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --requirement requirements/quix.txt
+	@touch $@
+
+bench: dev .venv-quix/.done
 	@$(BIN)/python -m bench
 
 LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --universal --generate-hashes \
@@ -70,6 +77,8 @@ LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --universal -
 lock: dev
 	$(LOCK) --output-file requirements/run.txt
 	$(LOCK) --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(BIN)/uv pip compile requirements/quix.in --universal --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --python-version 3.11 --quiet --output-file requirements/quix.txt
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-quix build *.egg-info

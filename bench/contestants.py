@@ -1,15 +1,30 @@
-"""Who is measured: the worker and the plain Faust program, each as a process of its own on topics of its own."""
+"""Who is measured: the worker and its peers, each as processes of their own on topics of their own."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from confluent_kafka import ConsumerGroupState
+from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # exported, but its stubs do not say so
+
 from app.demo.children import Child
+from app.errors import UserError
+from app.replay import verify_topics
+from app.replay.findings import Audit
 from app.settings import Settings, load_settings
 from app.stream.topics import create_topics
+from bench.usage import Usage, usage
 from bench.workload import PARTITIONS, POLICY_PARAMETERS
+
+_HOME = Path(__file__).parent.parent
+_QUIX_FOLDER = ".venv-quix"
+_JOIN_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+_REQUEST_SECONDS = 30.0
+_SHOWN_FINDINGS = 5
 
 
 class Contestant(NamedTuple):
@@ -18,37 +33,68 @@ class Contestant(NamedTuple):
     name: str
     arguments: Sequence[str]
     """Of `python -m`."""
+    keeps_our_state: bool
+    """Its state is in the worker's changelogs, row by row, so that it can be audited too."""
+    processes: int = 1
+    share: float = 1.0
+    """Of a round's events: less for who takes long."""
 
 
-WORKER = Contestant("sizer worker", ("app.cli", "worker"))
+WORKER = Contestant("sizer", ("app.cli", "worker"), keeps_our_state=True)
+WORKERS = (WORKER, *(WORKER._replace(name=f"sizer, {count} workers", processes=count) for count in (2, 4)))
+PLAIN_LOOP = Contestant("plain loop", ("bench.plain_loop",), keeps_our_state=True)
+QUIX = Contestant("Quix Streams", ("bench.venv", _QUIX_FOLDER, "bench.quix"), keeps_our_state=False)
 PLAIN_FAUST = Contestant(
-    "plain Faust", ("bench.plain_faust", "--loop", "uvloop", "worker", "--without-web", "--loglevel", "info")
+    "plain Faust",
+    ("bench.plain_faust", "--loop", "uvloop", "worker", "--without-web", "--loglevel", "info"),
+    keeps_our_state=False,
+    share=0.25,
 )
+PEERS = (PLAIN_LOOP, QUIX, PLAIN_FAUST)
 
 
 class ContestantError(Exception):
     """A contestant was silent or answered wrongly; the message has the end of its log."""
 
 
+def check_installed() -> None:
+    """Raise UserError if a peer has nothing to run in."""
+    if not (_HOME / _QUIX_FOLDER / "bin" / "python").exists():
+        raise UserError(f"there is no {_QUIX_FOLDER}, where Quix Streams is installed: `make bench` makes it")
+
+
 class Race:
-    """One contestant running on fresh topics. Whatever happens, its process is gone at the end of the `with` block."""
+    """One contestant running on fresh topics. Whatever happens, its processes are gone at the end of the block."""
 
     def __init__(self, contestant: Contestant, bootstrap_servers: str, folder: Path, number: int) -> None:
-        """Make the topics and start it. `folder`: for state and log; `number`: tells one benchmark's runs apart."""
-        name = f"run-{number}"
-        home = folder / name
+        """Make the topics and start it. `folder`: for state and logs; `number`: tells one benchmark's runs apart."""
+        self._contestant = contestant
+        self._prefix = f"run-{number}-"
+        home = folder / f"run-{number}"
         home.mkdir()
         policy_file = home / "policy.toml"
         policy_file.write_text("".join(f'{key} = "{value}"\n' for key, value in POLICY_PARAMETERS.items()))
         self.settings = load_settings(
             bootstrap_servers=bootstrap_servers,
             app_id="sizer",
-            topic_prefix=f"{name}-",
+            topic_prefix=self._prefix,
             data_dir=home / "data",
             policy_file=policy_file,
         )
         create_topics(self.settings, PARTITIONS)
-        self._child = Child(contestant.name, contestant.arguments, _environment(self.settings), home)
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self._children: list[Child] = []
+        try:
+            for process in range(contestant.processes):
+                place = home / str(process)
+                place.mkdir()
+                environment = _environment(self.settings, place / "data")
+                self._children.append(Child(contestant.name, contestant.arguments, environment, place))
+            if contestant.processes > 1:
+                self._await_members()
+        except BaseException:
+            self.stop()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -56,25 +102,73 @@ class Race:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._child.ask_to_stop()
-        self._child.await_end()
+        self.stop()
+        if kind is None:
+            self._delete_topics()
+
+    def usage(self) -> Usage:
+        """Return what its processes have used so far."""
+        return usage(child.pid for child in self._children)
+
+    def stop(self) -> None:
+        """End its processes."""
+        for child in self._children:
+            child.ask_to_stop()
+        for child in self._children:
+            child.await_end()
 
     def check(self) -> None:
-        """Raise ChildDied if the process has ended."""
-        self._child.check()
+        """Raise ChildDied if a process has ended."""
+        for child in self._children:
+            child.check()
 
     def error(self, what: str) -> ContestantError:
-        """Return an error with the end of the log."""
-        return ContestantError(f"{self._child.name}: {what}{self._child.log_tail()}")
+        """Return an error with the ends of the logs."""
+        return ContestantError(
+            f"{self._contestant.name}: {what}{''.join(child.log_tail() for child in self._children)}"
+        )
+
+    def verified(self) -> Audit:
+        """Stop it and audit all that it has published, and its state if that is in the worker's changelogs.
+
+        Raises ContestantError if anything is wrong: then there is no figure.
+        """
+        self.stop()
+        settings = self.settings
+        if not self._contestant.keeps_our_state:
+            settings = settings.model_copy(update={"app_id": "none"})  # an audit without changelogs
+        audit = verify_topics(settings)
+        states = PARTITIONS if self._contestant.keeps_our_state else 0
+        if not audit.is_proved or audit.waiting or audit.states != states:
+            found = "".join(f"\n  {finding.text}" for finding in audit.findings[:_SHOWN_FINDINGS])
+            raise self.error(f"answered wrongly: {audit._replace(findings=(), notes=())}{found}")
+        return audit
+
+    def _await_members(self) -> None:
+        """Wait until the group has all processes as members and shares the partitions out."""
+        group, deadline = self.settings.app_id, time.monotonic() + _JOIN_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+            self.check()
+            description = self._admin.describe_consumer_groups([group])[group].result(_REQUEST_SECONDS)
+            if description.state == ConsumerGroupState.STABLE and len(description.members) == len(self._children):
+                return
+        raise self.error("its processes did not form a group")
+
+    def _delete_topics(self) -> None:
+        """Delete what the run leaves behind, internal topics too: the next one shall find the broker as it was."""
+        names = [name for name in self._admin.list_topics(timeout=_REQUEST_SECONDS).topics if self._prefix in name]
+        for future in self._admin.delete_topics(names).values():
+            future.result(_REQUEST_SECONDS)
 
 
-def _environment(settings: Settings) -> Mapping[str, str]:
+def _environment(settings: Settings, data_dir: Path) -> Mapping[str, str]:
     return {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent.parent),  # where the package `bench` is
+        "PYTHONPATH": str(_HOME),  # where the package `bench` is
         "SIZER_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         "SIZER_APP_ID": settings.app_id,
         "SIZER_TOPIC_PREFIX": settings.topic_prefix,
-        "SIZER_DATA_DIR": str(settings.data_dir),
+        "SIZER_DATA_DIR": str(data_dir),
         "SIZER_POLICY_FILE": str(settings.policy_file),
     }

@@ -67,6 +67,7 @@ def _processor(partition: int) -> Processor:
         _policy,
         partition_count=PARTITIONS,
         partition_of=partitioner(_settings.partitioner, PARTITIONS),
+        topic_names={topic: _settings.topic(topic) for topic in INPUTS},
     )
 
 
