@@ -125,7 +125,7 @@ class Consumer(driver.Consumer):
 
     async def _mend_standby(self, table: str, tp: TP) -> None:
         try:
-            earliest = await self.earliest_offsets(tp)
+            earliest = await super().earliest_offsets(tp)
             local = self.app.partitions.local_tables.open(table, tp.partition)
             local.begin_at(earliest[tp])
             await self.seek_wait({tp: local.next_offset})
@@ -133,14 +133,17 @@ class Consumer(driver.Consumer):
             _log.debug("standby not mended", topic=tp.topic, partition=tp.partition, error=repr(error))
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """Return the ends of partitions; 0 for owned ones, for Faust's recovery to find nothing to do.
+        """Return 0 for all changelogs, for Faust's recovery to find nothing to wait for.
 
-        They are restored already. Faust would wait for the last offset to come as a record, and a transaction's marker
-        never does.
+        Owned ones are restored already: Faust would wait for the last offset to come as a record, and a transaction's
+        marker never does. Of standbys it only wants to tell how far they are; and while it asked the brokers, for a
+        minute and a half at the worst, the inputs of the owned partitions would have to wait.
         """
-        others = [tp for tp in partitions if not self.app.partitions.owns(tp.partition)]
-        found = await super().highwaters(*others) if others else {}
-        return {tp: found.get(tp, 0) for tp in partitions}
+        return dict.fromkeys(partitions, 0)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Return 0 for all changelogs, without asking brokers: a standby that begins later is mended."""
+        return dict.fromkeys(partitions, 0)
 
     async def force_commit(self, *_: Any, **__: Any) -> bool:
         """Commit the tasks' positions, as a hint; Faust calls this at an interval and at the end."""
