@@ -100,6 +100,10 @@ async def _stop(app: SizerApp, error: UserError | None = None) -> None:
     for ending in (app.chunk_consumer.leave(hints), app.stop()):
         with suppress(Exception, asyncio.CancelledError):
             await asyncio.wait_for(ending, _FAUST_SECONDS)
+    watchdog.cancel()  # else a refusal could be told twice
+    last = threading.Timer(_STOP_SECONDS, os._exit, (0 if error is None else _REFUSED_STATUS,))
+    last.daemon = True
+    last.start()
 
 
 def _end(is_clean: threading.Event, error: UserError | None) -> NoReturn:
