@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _READ_ONLY = "rows are written by the tasks of the partitions only"
 
 
-# Faust's abstract store names and orders these parameters, so they are boolean and positional (FBT001, FBT002).
 class RowStore(Store[bytes, bytes]):
     """A table's rows on this worker. To be read; written by the tasks, and by Faust's recovery on standbys."""
 
@@ -59,15 +58,15 @@ class RowStore(Store[bytes, bytes]):
 
     def reset_state(self) -> None:
         """Faust's `reset` command is not for this state."""
-        raise NotImplementedError(_READ_ONLY)
+        raise TypeError(_READ_ONLY)
 
-    async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:  # noqa: FBT001, FBT002
+    async def backup_partition(self, *_: Any, **__: Any) -> None:
         """There is nothing to back up: the changelog has it all."""
-        raise NotImplementedError(_READ_ONLY)
+        raise TypeError(_READ_ONLY)
 
-    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:  # noqa: FBT001, FBT002
+    def restore_backup(self, *_: Any, **__: Any) -> None:
         """There is nothing to back up: the changelog has it all."""
-        raise NotImplementedError(_READ_ONLY)
+        raise TypeError(_READ_ONLY)
 
     def __getitem__(self, key: bytes) -> bytes:
         for local in self._owned():
@@ -92,10 +91,10 @@ class RowStore(Store[bytes, bytes]):
         return ItemsView(self)
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
-        raise NotImplementedError(_READ_ONLY)
+        raise TypeError(_READ_ONLY)
 
     def __delitem__(self, key: bytes) -> None:
-        raise NotImplementedError(_READ_ONLY)
+        raise TypeError(_READ_ONLY)
 
     def __iter__(self) -> Iterator[bytes]:
         return (key for local in self._owned() for key, _ in local.scan(b""))

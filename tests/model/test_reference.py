@@ -7,8 +7,6 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.model.coverage import EXPECTED, coverage
-from tests.model.generate import generate
 from tests.model.policies import PolicyError, make_policy
 from tests.model.reading import InvalidError, read_decimal, read_message, read_time
 from tests.model.reference import LineError, Simulator, murmur2, simulate, time_text
@@ -398,15 +396,3 @@ class TestBytes:
     def test_line_that_is_no_record_is_named(self) -> None:
         with pytest.raises(LineError, match="line 3"):
             list(simulate([b"", b'{"policy":{}}', b'{"topic":"orders","key":"a","value":{}}']))
-
-
-class TestGeneration:
-    """The generator is deterministic and reaches everything."""
-
-    def test_same_seed_same_lines(self) -> None:
-        assert generate(3, 300) == generate(3, 300)
-        assert generate(3, 50) != generate(4, 50)
-
-    def test_everything_is_reached(self) -> None:
-        counts = coverage(output for seed in (3, 9) for output in simulate(generate(seed, 1200)))
-        assert [name for name in EXPECTED if not counts[name]] == []

@@ -87,5 +87,5 @@ def test_an_owned_partition_is_not_touched(standby: Standby) -> None:
     standby.owned.add(1)
     standby.apply(0, 3, Row(0, b"a", b"old"), partition=1)
     assert dict(standby.store) == {}
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(TypeError, match="tasks"):
         standby.store[b"a"] = b"1"
