@@ -2,12 +2,15 @@
 
 import logging
 import os
+import threading
 from typing import NoReturn
 
 import structlog
 
 DOUBT_STATUS = 70
 """Exit status of any doubt about state or ownership (sysexits' EX_SOFTWARE); a supervisor restarts the worker."""
+
+_TELL_SECONDS = 3.0
 
 _log = structlog.get_logger("sizer")
 
@@ -19,6 +22,9 @@ def exit_in_doubt(message: str, *, error: BaseException | None = None) -> NoRetu
     unfinished; whoever opens the partition next fences and aborts them. `error`: one whose traceback tells more,
     that is, one that nobody foresaw.
     """
+    last = threading.Timer(_TELL_SECONDS, os._exit, (DOUBT_STATUS,))
+    last.daemon = True
+    last.start()
     try:
         _log.critical("in doubt, exiting to be restarted", reason=message, exc_info=error)
         logging.shutdown()  # waits for the last lines, but not for long

@@ -15,6 +15,7 @@ from app.errors import Doubt, UserError
 from app.processor import TABLES, Processor
 from app.processor.partitioners import partitioner
 from app.settings import Settings
+from app.stream.doubt import exit_in_doubt
 from app.stream.inbox import Chunk, Inbox
 from app.stream.producers import Producers
 from app.stream.restore import prepare_standby, restore
@@ -25,6 +26,8 @@ from app.stream.topics import TopicFacts, changelog_topic, check_topics
 from app.topics import INPUTS, OUTPUTS, SIGNALS
 
 _GAPS_LIMIT = 20
+_INCOMPLETE_SECONDS = 5.0
+"""Beyond a session, in which a member that subscribed to less is gone and the group moves partitions again."""
 
 _log = structlog.get_logger("sizer")
 
@@ -51,6 +54,7 @@ class Partitions:
         self._generation = 0
         self._is_moving = False
         self._is_closed = False
+        self._incomplete: asyncio.TimerHandle | None = None
         self.local_tables = LocalTables(settings.data_dir / settings.app_id, facts.changelog_ids)
         # Opening and committing wait for brokers; the threads do next to nothing else.
         self._executor = ThreadPoolExecutor(max_workers=32, thread_name_prefix="partition")
@@ -125,6 +129,7 @@ class Partitions:
         Were a transaction in flight while the next owner fences this one, its end could not be known.
         """
         self._is_moving = True
+        self._forget_incomplete()
         await asyncio.gather(*(task.pause() for task in self._tasks.values()))
 
     async def rebalance(self, generation: int, actives: set[TP], standbys: set[TP]) -> None:
@@ -132,6 +137,7 @@ class Partitions:
 
         Raises UserError if the worker must refuse, Doubt if a partition could not be taken over.
         """
+        self._forget_incomplete()
         owned = await self._active_partitions(actives)
         # If the group went through a generation without this worker, another may have had its partitions meanwhile.
         is_unbroken = generation == self._generation + 1
@@ -169,13 +175,15 @@ class Partitions:
         The local tables stay open: a rebalance may be going on in other threads, and a kill would be no worse.
         """
         self._is_closed = True
+        self._forget_incomplete()
         await self._close(list(self._tasks))
 
     async def _active_partitions(self, actives: set[TP]) -> set[int]:
         """Return the partitions of which this worker has all of signals, fills and changelogs.
 
         Where it has not, the topics have become different, and it must refuse; or a member of the group subscribes to
-        less, as one that is being stopped while it starts, and the next rebalance puts it right.
+        less, as one that is being stopped while it starts, and the next rebalance puts it right; or a topic was missing
+        for a moment, and as no rebalance follows from that the worker has to begin anew.
         """
         by_topic: dict[str, set[int]] = {
             name: set() for name in (*self._logical, *map(self._names.__getitem__, TABLES))
@@ -194,7 +202,19 @@ class Partitions:
                     f" worker started and now has {facts.partition_count}: their number must stay the same, for ever"
                 )
             _log.warning("incomplete assignment", owned=sorted(owned))
+            seconds = self._settings.session_timeout + _INCOMPLETE_SECONDS
+            self._incomplete = asyncio.get_running_loop().call_later(
+                seconds,
+                exit_in_doubt,
+                f"the group left this worker with an incomplete assignment for {seconds:g} s: a topic may have been"
+                " created again",
+            )
         return owned
+
+    def _forget_incomplete(self) -> None:
+        if self._incomplete is not None:
+            self._incomplete.cancel()
+            self._incomplete = None
 
     async def _close(self, partitions: list[int]) -> None:
         await asyncio.gather(*(self._tasks[partition].close() for partition in partitions))

@@ -2,10 +2,15 @@
 
 Whatever keeps it, in Faust, in aiokafka or in us: it ends in doubt, its partitions are given to others, and it begins
 anew. What counts is that there is work and nothing moves, not the clock alone, so that a quiet day is no alarm.
+
+aiokafka's heartbeats come from a thread of their own: they would go on though the event loop, in which everything else
+happens, stands still. A further thread looks at that.
 """
 
 import asyncio
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from faust.types import TP
@@ -49,3 +54,23 @@ async def watch(watched: Watched, *, stall_seconds: float = STALL_SECONDS, look_
                     f"partition {tp.partition}: nothing of {tp.topic} was processed for {stall_seconds:g} s, at offset"
                     f" {place[1]}, though there is some"
                 )
+
+
+def watch_loop(
+    loop: asyncio.AbstractEventLoop, *, stall_seconds: float = STALL_SECONDS, look_seconds: float = _LOOK_SECONDS
+) -> None:
+    """Start a thread that exits in doubt when the event loop gets to nothing for so long."""
+    looks = round(stall_seconds / look_seconds)
+    pause = threading.Event()
+
+    def look() -> None:
+        while True:
+            turned = threading.Event()
+            with suppress(RuntimeError):  # it is closed: the process is about to end
+                loop.call_soon_threadsafe(turned.set)
+            # In steps: a process that was suspended, and goes on, must not find its time over.
+            if not any(turned.wait(look_seconds) for _ in range(looks)):
+                exit_in_doubt(f"the event loop stood still for {stall_seconds:g} s")
+            pause.wait(look_seconds)
+
+    threading.Thread(target=look, name="watchdog", daemon=True).start()

@@ -20,7 +20,7 @@ from app.stream.clients import BrokerUnavailableError
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt
 from app.stream.faust_app import SizerApp
 from app.stream.logs import configure_logging
-from app.stream.watchdog import watch
+from app.stream.watchdog import watch, watch_loop
 
 _STOP_SECONDS = 4.0
 """A clean end takes a fraction of it; supervisors get a quick end even if Faust or a broker does not answer."""
@@ -42,6 +42,7 @@ def run_worker(settings: Settings, policy: Policy) -> int:
 
 async def _serve(settings: Settings, policy: Policy) -> int:
     loop = asyncio.get_running_loop()
+    watch_loop(loop)
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from app.stream.doubt import DOUBT_STATUS
 
 _RESTART_SECONDS = 0.5
 _STOP_SECONDS = 30.0
+_STACKS_SECONDS = 5.0
+_SAID_LINES = 60
 _COMMAND = [sys.executable, "-m", "tests.faults.worker", "worker"]
 
 
@@ -36,6 +39,7 @@ class Slot:
         self._log = self.folder / "log"
         self._environment = os.environ | environment
         self._environment |= {"SIZER_DATA_DIR": str(self.data), "FAULTS_ORDERS": str(self._orders)}
+        self._environment["PYTHONFAULTHANDLER"] = "1"
         self._process: subprocess.Popen[bytes] | None = None
         self._is_wanted = False
         self._changed = threading.Condition()
@@ -58,6 +62,7 @@ class Slot:
         try:
             status = process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
+            self._show_stacks(process)
             process.kill()
             status = process.wait()
         if status not in (0, DOUBT_STATUS, -signal.SIGTERM):  # the last: asked before Python had begun
@@ -103,7 +108,14 @@ class Slot:
     def said(self) -> str:
         """Return the last lines of its log."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        return "\n".join(lines[-30:])
+        return "\n".join(lines[-_SAID_LINES:])
+
+    def _show_stacks(self, process: "subprocess.Popen[bytes]") -> None:
+        """Have a process that does not end say in its log where each of its threads is."""
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        process.send_signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STACKS_SECONDS)
 
     def _give_up(self) -> "subprocess.Popen[bytes] | None":
         with self._changed:

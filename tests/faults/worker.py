@@ -41,7 +41,8 @@ class Orders:
         self._stamp = 0
         self._words: list[str] = []
         self._left = 0
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may run under it, asyncio tell of a task, and logging ask for the time.
+        self._lock = threading.RLock()
 
     def reach(self, point: str) -> None:
         """Die, if this is where."""

@@ -106,6 +106,17 @@ class TestRefusals:
         refuse(deployment, settings.topic(SIGNALS), "was created again", "SIZER_ADOPT_TOPICS")
         deployment.start(SIZER_ADOPT_TOPICS="true").wait_for("ready")
 
+    def test_an_input_topic_is_created_again_under_a_worker(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        worker = deployment.started()
+        deployment.send(Traffic(SEED).signals(200))
+        deployment.wait_for_answers(200)
+        self.delete(deployment, settings.topic(SIGNALS))
+        deployment.create_topics()
+        deployment.send(Traffic(SEED + 1).signals(100))
+        assert worker.wait() in (2, 70)
+        refuse(deployment, settings.topic(SIGNALS), "created again")
+
     def test_a_changelog_was_created_again(self, deployment: Deployment) -> None:
         settings = deployment.settings
         worker = deployment.started()

@@ -1,15 +1,18 @@
 """A worker that holds partitions and does not get on ends in doubt; a quiet or a slow one does not."""
 
 import asyncio
+import queue
+import threading
 from collections.abc import Callable
 
 import pytest
 from faust.types import TP
 
-from app.stream.watchdog import Place, watch
+from app.stream.watchdog import Place, watch, watch_loop
 
 SIGNALS = TP("signals", 2)
 LOOKS = 20
+STALL_SECONDS = 3.0
 
 
 class Ended(BaseException):
@@ -66,3 +69,30 @@ def test_one_that_stands_still_with_work_ends(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_others_do_not(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(work, monkeypatch) == []
+
+
+def test_an_event_loop_that_stands_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: queue.Queue[str] = queue.Queue()
+
+    def end(message: str) -> None:
+        said.put(message)
+        threading.Event().wait()  # it does not return
+
+    monkeypatch.setattr("app.stream.watchdog.exit_in_doubt", end)
+    loop = asyncio.new_event_loop()
+    call = loop.call_soon_threadsafe
+    looks = 0
+
+    def count(callback: Callable[[], object]) -> None:
+        nonlocal looks
+        looks += 1
+        call(callback)
+        if looks == LOOKS:
+            call(loop.stop)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", count)
+    watch_loop(loop, stall_seconds=STALL_SECONDS, look_seconds=0.01)
+    loop.run_forever()
+    assert said.empty()
+    assert "stood still" in said.get(timeout=60)
+    loop.close()
