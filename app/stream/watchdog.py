@@ -37,19 +37,18 @@ class Watched(Protocol):
 
 async def watch(watched: Watched, *, stall_seconds: float = STALL_SECONDS, look_seconds: float = _LOOK_SECONDS) -> None:
     """Look on and on; exit in doubt when a place has not moved for so long though there was work all the time."""
-    loop = asyncio.get_running_loop()
-    since: dict[TP, tuple[Place, float]] = {}
+    stalled: dict[TP, tuple[Place, int]] = {}
     while True:
         await asyncio.sleep(look_seconds)
-        now = loop.time()
         places = watched.places()
-        for tp in since.keys() - places.keys():
-            del since[tp]
+        for tp in stalled.keys() - places.keys():
+            del stalled[tp]
         for tp, place in places.items():
-            known = since.get(tp)
-            if known is None or known[0] != place or not watched.has_work(tp):
-                since[tp] = (place, now)
-            elif now - known[1] >= stall_seconds:
+            known, looks = stalled.get(tp, (None, 0))
+            # Looks are counted, not time: a process that was suspended, and goes on, must not find its time over.
+            looks = looks + 1 if known == place and watched.has_work(tp) else 0
+            stalled[tp] = (place, looks)
+            if looks * look_seconds >= stall_seconds:
                 exit_in_doubt(
                     f"partition {tp.partition}: nothing of {tp.topic} was processed for {stall_seconds:g} s, at offset"
                     f" {place[1]}, though there is some"
@@ -68,7 +67,7 @@ def watch_loop(
             turned = threading.Event()
             with suppress(RuntimeError):  # it is closed: the process is about to end
                 loop.call_soon_threadsafe(turned.set)
-            # In steps: a process that was suspended, and goes on, must not find its time over.
+            # In steps, for the same reason.
             if not any(turned.wait(look_seconds) for _ in range(looks)):
                 exit_in_doubt(f"the event loop stood still for {stall_seconds:g} s")
             pause.wait(look_seconds)
