@@ -1,6 +1,7 @@
 """The transactional producers of one partition."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle
 from typing import Any
 
@@ -61,8 +62,7 @@ class Producers:
                 producer.list_topics(timeout=_OPEN_SECONDS)
                 producer.init_transactions(_OPEN_SECONDS)
             except KafkaException as error:
-                producer.poll(0)
-                raise self._doubt("the former owner could not be fenced", error) from None
+                raise self._doubt("the former owner could not be fenced", error, producer) from None
 
     def begin(self) -> None:
         """Begin a transaction."""
@@ -71,7 +71,7 @@ class Producers:
         try:
             self._current.begin_transaction()
         except KafkaException as error:
-            raise self._doubt("a transaction could not begin", error) from None
+            raise self._doubt("a transaction could not begin", error, self._current) from None
 
     def produce(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
@@ -96,7 +96,7 @@ class Producers:
             except BufferError:  # the queue is full: sending makes room
                 self._current.poll(_POLL_SECONDS)
             except KafkaException as error:
-                raise self._doubt(f"a record for {topic} was not taken", error) from None
+                raise self._doubt(f"a record for {topic} was not taken", error, self._current) from None
             else:
                 return
 
@@ -108,8 +108,7 @@ class Producers:
         try:
             self._current.commit_transaction(TRANSACTION_SECONDS * 2)
         except KafkaException as error:
-            self._current.poll(0)
-            raise self._doubt("it is not known whether a transaction was committed", error) from None
+            raise self._doubt("it is not known whether a transaction was committed", error, self._current) from None
         return self._offsets
 
     def close(self) -> None:
@@ -122,5 +121,7 @@ class Producers:
         if error is None and topic is not None and offset is not None:
             self._offsets[topic] = offset
 
-    def _doubt(self, what: str, error: KafkaException) -> Doubt:
+    def _doubt(self, what: str, error: KafkaException, producer: Producer) -> Doubt:
+        with suppress(KafkaException):  # a fenced producer raises once more
+            producer.poll(0)  # what else there is to tell comes by the callback
         return Doubt(f"partition {self._partition}: {what}: {self._errors.explain(error)}")

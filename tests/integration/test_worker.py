@@ -14,7 +14,7 @@ from app.replay import verify_topics
 from app.stream.store import LocalTable
 from app.stream.topics import changelog_topic
 from app.topics import FILLS, FILLS_DLQ, OUTPUTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
-from tests.integration.cluster import Deployment, load, refuse
+from tests.integration.cluster import PATIENCE, Deployment, load, refuse
 from tests.integration.traffic import Input, Traffic
 
 SEED = 20260106
@@ -174,6 +174,26 @@ def test_a_paused_worker_that_comes_back_publishes_nothing_more(deployment: Depl
     prove(deployment, sent)
     assert zombie.wait() == 70 if zombie.has_ended else zombie.stop() == 0, zombie.said
     assert other.stop() == 0
+
+
+def test_another_program_with_a_transactional_id_of_a_worker(deployment: Deployment) -> None:
+    worker = deployment.started()
+    with load(deployment, Traffic(SEED)) as sent:
+        deployment.wait_for_answers(100)
+        for number in (0, 1):
+            thief = Producer(
+                {
+                    "bootstrap.servers": deployment.settings.bootstrap_servers,
+                    "transactional.id": f"{deployment.settings.app_id}-0-{number}",
+                    "log_level": 0,
+                }
+            )
+            thief.init_transactions(PATIENCE)
+        assert worker.wait() == 70, worker.said
+        assert "in doubt, exiting to be restarted reason='partition 0: " in worker.said
+        assert "Traceback" not in worker.said
+        deployment.started()
+    prove(deployment, sent)
 
 
 def test_sigterm_under_load_is_a_clean_end(deployment: Deployment) -> None:
