@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not say so
@@ -19,6 +19,15 @@ _POLL_SECONDS = 0.5
 _STALLED_SECONDS = 60.0
 _SETTLE_SECONDS = TRANSACTION_SECONDS * 1.5
 _SETTLE_PAUSE = 0.01
+
+_LEADER_MOVES = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
+"""What a broker says while a partition gets another leader, or the same one anew: it is over in a moment."""
 
 Ends = Mapping[str, int]
 """Offsets by logical topic: up to there, not included."""
@@ -166,13 +175,21 @@ class PartitionReader:
                 futures = self._admin.list_offsets(request, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
                 found = {self._logical[place.topic]: int(future.result().offset) for place, future in futures.items()}
             except KafkaException as error:
-                raise UserError(self._failure(self._errors.explain(error))) from None
-            # A leader that is so new that it does not know its end yet: librdkafka gives none then, and no error.
-            if all(offset >= 0 for offset in found.values()):
-                return found
-            if time.monotonic() > deadline:
-                raise UserError(self._failure("a leader does not know the end of its log"))
+                if error.args[0].code() not in _LEADER_MOVES or time.monotonic() > deadline:
+                    raise UserError(self._failure(self._errors.explain(error))) from None
+                self._learn_leaders()
+            else:
+                # A leader that is so new that it does not know its end yet: librdkafka gives none then, and no error.
+                if all(offset >= 0 for offset in found.values()):
+                    return found
+                if time.monotonic() > deadline:
+                    raise UserError(self._failure("a leader does not know the end of its log"))
             pause.wait(_SETTLE_PAUSE)
+
+    def _learn_leaders(self) -> None:
+        """Have the client ask for the leaders anew: of a request that fails it keeps the ones it knew."""
+        with suppress(KafkaException):  # then the next request tells
+            self._admin.list_topics(timeout=REQUEST_SECONDS)
 
     def _failure(self, reason: str) -> str:
         return f"partition {self._partition} cannot be read: {reason}"
