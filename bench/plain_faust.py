@@ -55,7 +55,7 @@ class TableStore:
     def scan(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over the rows from `start` on; Faust's tables have no such thing, their RocksDB does."""
         store: Any = _tables[table].data
-        rows = store._db_for_partition(self._partition).items(from_key=start)  # noqa: SLF001
+        rows = store._db_for_partition(self._partition).items(from_key=start)  # noqa: SLF001 - there is no public scan
         return ((key, row) for key, row in rows if key != store.offset_key)
 
 

@@ -123,7 +123,7 @@ def _kinds(seed: int) -> list[tuple[str, Callable[[], tuple[int, float, float]]]
 def _table(profiler: cProfile.Profile) -> str:
     stats = pstats.Stats(profiler)
     # pstats prints to its stream only; this is what it would print, by own time.
-    rows = sorted(stats.stats.items(), key=lambda row: -row[1][2])[:_PROFILE_LINES]  # type: ignore[attr-defined]
+    rows = sorted(stats.stats.items(), key=lambda row: -row[1][2])[:_PROFILE_LINES]  # type: ignore[attr-defined]  # not in its stubs
     lines = [f"{'calls':>9} {'own ms':>8} {'all ms':>8}  function"]
     for (file, line, name), (_, calls, own, cumulative, _) in rows:
         place = name if file == "~" else f"{file.rpartition('/app/')[2]}:{line} {name}"

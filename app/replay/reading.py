@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from app.errors import UserError
 from app.processor import Record
 from app.settings import Settings
-from app.stream.clients import REQUEST_SECONDS, BrokerErrors, client_config
+from app.stream.clients import REQUEST_SECONDS, BrokerErrors, client_config, partition_offsets
 from app.stream.producers import TRANSACTION_SECONDS
 
 _FETCH = 5_000
@@ -167,23 +167,18 @@ class PartitionReader:
     def _offsets(
         self, topics: Sequence[str], spec: OffsetSpec, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
     ) -> dict[str, int]:
-        request = {TopicPartition(self._names[topic], self._partition): spec for topic in topics}
+        names = [self._names[topic] for topic in topics]
         deadline = time.monotonic() + _SETTLE_SECONDS
         pause = threading.Event()
         while True:
             try:
-                futures = self._admin.list_offsets(request, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
-                found = {self._logical[place.topic]: int(future.result().offset) for place, future in futures.items()}
+                found = partition_offsets(self._admin, names, self._partition, spec, isolation)
             except KafkaException as error:
                 if error.args[0].code() not in _LEADER_MOVES or time.monotonic() > deadline:
                     raise UserError(self._failure(self._errors.explain(error))) from None
                 self._learn_leaders()
             else:
-                # A leader that is so new that it does not know its end yet: librdkafka gives none then, and no error.
-                if all(offset >= 0 for offset in found.values()):
-                    return found
-                if time.monotonic() > deadline:
-                    raise UserError(self._failure("a leader does not know the end of its log"))
+                return {self._logical[name]: offset for name, offset in found.items()}
             pause.wait(_SETTLE_PAUSE)
 
     def _learn_leaders(self) -> None:

@@ -14,8 +14,8 @@ from app.replay.kept import read_partition_row
 from app.replay.reading import PartitionReader, partition_reader
 from app.settings import Settings
 from app.stream.clients import REQUEST_SECONDS, connect_admin
-from app.stream.topics import changelog_topic
-from app.topics import FILLS_DLQ, INPUTS, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
+from app.stream.topics import changelog_topic, check_partition_counts
+from app.topics import FILLS_DLQ, INPUTS, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
 
 Progress = Callable[[int], None]
 """Called now and then with how many records more were read."""
@@ -39,24 +39,12 @@ class Topics:
         for name in desk.values():
             if name not in known:
                 raise UserError(f"topic {name} does not exist: create it with `sizer topics create`")
-        self.partition_count = len(known[desk[SIGNALS]].partitions)
-        for name in desk.values():
-            if len(known[name].partitions) != self.partition_count:
-                raise UserError(_other_count(name, len(known[name].partitions), desk[SIGNALS], self.partition_count))
         changelogs = {table: changelog_topic(settings, table) for table in TABLES}
-        for name in changelogs.values():
-            if name in known and len(known[name].partitions) != self.partition_count:
-                raise UserError(_other_count(name, len(known[name].partitions), desk[SIGNALS], self.partition_count))
+        counts = {name: len(known[name].partitions) for name in (*desk.values(), *changelogs.values()) if name in known}
+        self.partition_count = check_partition_counts(settings, counts)
         self.missing_changelogs = [name for name in changelogs.values() if name not in known]
         self.names: Mapping[str, str] = desk if self.missing_changelogs else desk | changelogs
         self.has_state = not self.missing_changelogs
-
-
-def _other_count(name: str, found: int, signals: str, count: int) -> str:
-    return (
-        f"topic {name} has {found} partitions but {signals} has {count}: all must have the same number; create the"
-        " wrong one again"
-    )
 
 
 def verify_topics(settings: Settings) -> Audit:

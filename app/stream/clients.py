@@ -1,12 +1,12 @@
 """What the librdkafka clients of the worker have in common, and how they tell of errors."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not say so
 
 from app.errors import Doubt, UserError
 from app.settings import Settings
@@ -68,6 +68,26 @@ def connect_admin(settings: Settings) -> AdminClient:
         admin.poll(0)  # lets `errors` hear what happened meanwhile
         raise BrokerUnavailableError(_no_broker(settings, errors.last or errors.explain(error))) from None
     return admin
+
+
+def partition_offsets(
+    admin: AdminClient,
+    names: Iterable[str],
+    partition: int,
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+) -> dict[str, int]:
+    """Return an offset of each topic by real name; the latest one is where what the isolation lets through ends.
+
+    Raises KafkaException, also where a leader is so new that it does not know it: librdkafka gives none then, and no
+    error.
+    """
+    wanted = {TopicPartition(name, partition): spec for name in names}
+    futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
+    found = {where.topic: int(future.result().offset) for where, future in futures.items()}
+    if any(offset < 0 for offset in found.values()):
+        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+    return found
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 import structlog
@@ -15,6 +16,14 @@ _TELL_SECONDS = 3.0
 _log = structlog.get_logger("sizer")
 
 
+def in_a_thread(seconds: float, end: Callable[..., object], *arguments: object) -> threading.Timer:
+    """Call what ends the process after so many seconds, whatever everything else waits for; it may be cancelled."""
+    timer = threading.Timer(seconds, end, arguments)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
 def exit_in_doubt(message: str, *, error: BaseException | None = None) -> NoReturn:
     """Say why and end the process with status 70.
 
@@ -22,9 +31,7 @@ def exit_in_doubt(message: str, *, error: BaseException | None = None) -> NoRetu
     unfinished; whoever opens the partition next fences and aborts them. `error`: one whose traceback tells more,
     that is, one that nobody foresaw.
     """
-    last = threading.Timer(_TELL_SECONDS, os._exit, (DOUBT_STATUS,))
-    last.daemon = True
-    last.start()
+    in_a_thread(_TELL_SECONDS, os._exit, DOUBT_STATUS)
     try:
         _log.critical("in doubt, exiting to be restarted", reason=message, exc_info=error)
         logging.shutdown()  # waits for the last lines, but not for long

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import orjson
@@ -13,7 +13,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from app.errors import Doubt, UserError
 from app.processor import TABLES, Processor
 from app.settings import Settings
-from app.stream.clients import REQUEST_SECONDS, BrokerErrors, BrokerUnavailableError, client_config, committed_reader
+from app.stream.clients import (
+    REQUEST_SECONDS,
+    BrokerErrors,
+    BrokerUnavailableError,
+    client_config,
+    committed_reader,
+    partition_offsets,
+)
 from app.stream.topics import TopicFacts, changelog_topic, check_topics, session_limits, topic_ids
 from app.topics import INPUTS, SIGNALS, SIZED_ORDERS
 
@@ -89,8 +96,8 @@ def check_partition(
     try:
         inputs, answers = [settings.topic(topic) for topic in INPUTS], settings.topic(SIZED_ORDERS)
         names = [*inputs, answers]
-        starts = _offsets(admin, names, partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # no types
-        ends = _offsets(admin, names, partition, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # no types
+        starts = partition_offsets(admin, names, partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # no types
+        ends = partition_offsets(admin, names, partition, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # no types
         ids = topic_ids(admin, inputs)
     except KafkaException as error:
         raise Doubt(f"partition {partition}: its topics could not be checked: {errors.explain(error)}") from None
@@ -201,30 +208,10 @@ def find_changelog_ends(
     names = {changelog_topic(settings, table): table for table in TABLES}
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types
     try:
-        ends = _offsets(admin, list(names), partition, latest, isolation)
+        ends = partition_offsets(admin, list(names), partition, latest, isolation)
     except KafkaException as error:
         raise Doubt(f"partition {partition}: its changelogs could not be checked: {errors.explain(error)}") from None
     return {table: ends[name] for name, table in names.items()}
-
-
-def _offsets(
-    admin: AdminClient,
-    names: Sequence[str],
-    partition: int,
-    spec: OffsetSpec,
-    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
-) -> dict[str, int]:
-    """Return an offset of each topic by real name; the latest one is where what the isolation lets through ends.
-
-    Raises KafkaException, also where a leader is so new that it does not know it: librdkafka gives none then, and no
-    error.
-    """
-    wanted = {TopicPartition(name, partition): spec for name in names}
-    futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
-    found = {where.topic: int(future.result().offset) for where, future in futures.items()}
-    if any(offset < 0 for offset in found.values()):
-        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
-    return found
 
 
 def _last_record(settings: Settings, topic: str, partition: int, start: int, end: int) -> Message | None:

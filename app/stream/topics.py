@@ -166,14 +166,7 @@ def check_topics(settings: Settings) -> TopicFacts:
     for spec in specs:
         if spec.name not in topics:
             raise UserError(f"topic {spec.name} does not exist: create it with `sizer topics create`")
-    count = len(topics[settings.topic(SIGNALS)].partitions)
-    for spec in specs:
-        found = len(topics[spec.name].partitions)
-        if found != count:
-            raise UserError(
-                f"topic {spec.name} has {found} partitions but {settings.topic(SIGNALS)} has {count}: all must have the"
-                " same number; create the wrong one again"
-            )
+    count = check_partition_counts(settings, {spec.name: len(topics[spec.name].partitions) for spec in specs})
     configs = _configs(admin, [spec.name for spec in specs])
     for spec in specs:
         _check_cleanup(spec, configs[spec.name])
@@ -185,6 +178,18 @@ def check_topics(settings: Settings) -> TopicFacts:
         {table: str(topics[name].topic_id).replace("/", "_") for table, name in changelogs.items()},
         {table: int(configs[name]["delete.retention.ms"]) / 1000 for table, name in changelogs.items()},
     )
+
+
+def check_partition_counts(settings: Settings, counts: Mapping[str, int]) -> int:
+    """Check that topics, by real name, have as many partitions as `signals`; return how many. Raises UserError."""
+    signals = settings.topic(SIGNALS)
+    for name, found in counts.items():
+        if found != counts[signals]:
+            raise UserError(
+                f"topic {name} has {found} partitions but {signals} has {counts[signals]}: all must have the same"
+                " number; create the wrong one again"
+            )
+    return counts[signals]
 
 
 def _check_room(topic: str, letters: str, configs: Mapping[str, Mapping[str, str]]) -> None:

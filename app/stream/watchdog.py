@@ -67,7 +67,7 @@ def watch_loop(
             turned = threading.Event()
             with suppress(RuntimeError):  # it is closed: the process is about to end
                 loop.call_soon_threadsafe(turned.set)
-            # In steps, for the same reason.
+            # In steps, as above: a process that was suspended must not find its time over.
             if not any(turned.wait(look_seconds) for _ in range(looks)):
                 exit_in_doubt(f"the event loop stood still for {stall_seconds:g} s")
             pause.wait(look_seconds)

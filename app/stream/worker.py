@@ -17,7 +17,7 @@ from app.core.policy import Policy
 from app.errors import Doubt, UserError
 from app.settings import Settings
 from app.stream.clients import BrokerUnavailableError
-from app.stream.doubt import DOUBT_STATUS, exit_in_doubt
+from app.stream.doubt import DOUBT_STATUS, exit_in_doubt, in_a_thread
 from app.stream.faust_app import SizerApp
 from app.stream.logs import configure_logging
 from app.stream.watchdog import watch, watch_loop
@@ -86,9 +86,7 @@ async def _stop(app: SizerApp, error: UserError | None = None) -> None:
     `error`: why the worker refuses.
     """
     is_clean = threading.Event()
-    watchdog = threading.Timer(_STOP_SECONDS, _end, (is_clean, error))
-    watchdog.daemon = True
-    watchdog.start()
+    watchdog = in_a_thread(_STOP_SECONDS, _end, is_clean, error)
     if not app.is_connected:
         is_clean.set()  # Faust has started nothing yet
         return
@@ -102,9 +100,7 @@ async def _stop(app: SizerApp, error: UserError | None = None) -> None:
         with suppress(Exception, asyncio.CancelledError):
             await asyncio.wait_for(ending, _FAUST_SECONDS)
     watchdog.cancel()  # else a refusal could be told twice
-    last = threading.Timer(_STOP_SECONDS, os._exit, (0 if error is None else _REFUSED_STATUS,))
-    last.daemon = True
-    last.start()
+    in_a_thread(_STOP_SECONDS, os._exit, 0 if error is None else _REFUSED_STATUS)
 
 
 def _end(is_clean: threading.Event, error: UserError | None) -> NoReturn:

@@ -39,7 +39,7 @@ class Slot:
         self._log = self.folder / "log"
         self._environment = os.environ | environment
         self._environment |= {"SIZER_DATA_DIR": str(self.data), "FAULTS_ORDERS": str(self._orders)}
-        self._environment["PYTHONFAULTHANDLER"] = "1"
+        self._environment |= {"PYTHONFAULTHANDLER": "1"}  # for `_show_stacks`
         self._process: subprocess.Popen[bytes] | None = None
         self._is_wanted = False
         self._changed = threading.Condition()

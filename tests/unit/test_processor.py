@@ -15,7 +15,8 @@ NOON = 1_767_614_400_000_000
 
 
 def start(store: MemoryStore, **options: object) -> Processor:
-    return Processor(0, store, TABLE_POLICY, **({"partition_count": 1, "partition_of": None} | options))  # type: ignore[arg-type]
+    options = {"partition_count": 1, "partition_of": None} | options
+    return Processor(0, store, TABLE_POLICY, **options)  # type: ignore[arg-type]  # any option
 
 
 def signal(number: int, offset: int, at: int = NOON, confidence: float = 0.9) -> Record:
