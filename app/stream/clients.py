@@ -90,6 +90,36 @@ def partition_offsets(
     return found
 
 
+class LogEnds:
+    """Where logs end now; to be asked again and again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._config = client_config(settings, BrokerErrors())
+        self._admin: AdminClient | None = None
+
+    def find(
+        self, places: Iterable[tuple[str, int]], isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+    ) -> dict[tuple[str, int], int]:
+        """Return the ends by topic (real name) and partition; blocks. What cannot be learned now is left out."""
+        if not (places := list(places)):
+            return {}
+        if self._admin is None:
+            self._admin = AdminClient(self._config)
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types
+        futures = self._admin.list_offsets(
+            {TopicPartition(*place): latest for place in places},
+            isolation_level=isolation,
+            request_timeout=REQUEST_SECONDS,
+        )
+        ends = {}
+        for where, future in futures.items():
+            try:
+                ends[where.topic, where.partition] = int(future.result().offset)
+            except KafkaException:
+                self._admin = None  # it would keep the leaders that it knew
+        return ends
+
+
 @contextmanager
 def committed_reader(settings: Settings, purpose: str) -> Iterator[Consumer]:
     """Give a consumer for committed records of assigned partitions, that tells when it has reached an end.

@@ -14,6 +14,7 @@ from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.types import ServiceT
+from mode.utils.queues import FlowControlEvent
 
 from app.stream.fetching import ConsumerThread, RebalanceListener
 from app.stream.inbox import Chunk
@@ -37,6 +38,19 @@ class ChunkSchema(faust.Schema[None, Chunk]):
     def loads_value(self, app: Any, message: Message, **_: Any) -> Any:  # noqa: ARG002 - Faust gives it
         """Return the chunk."""
         return message.value
+
+
+class FlowControl(FlowControlEvent):
+    """Lets chunks into the streams, or holds them up while the group moves partitions."""
+
+    def resume(self) -> None:
+        """Let them in, and keep those that are there.
+
+        Faust's own throws these away, and does so after positions were sought: what was fetched in between would be
+        missed only when a later chunk shows the gap, or, if no more is sent, never.
+        """
+        self._suspend.clear()
+        self._resume.set()
 
 
 class Consumer(driver.Consumer):
@@ -100,14 +114,6 @@ class Consumer(driver.Consumer):
         assigned = self.assignment()
         await self._thread.pause({tp for tp in assigned if self._is_changelog_tp(tp) and partitions.owns(tp.partition)})
         await self.seek_wait({tp: offset for tp, offset in partitions.positions().items() if tp in assigned})
-
-    def places(self) -> Mapping[TP, tuple[int, int]]:
-        """Return the places of the owned input partitions (`app.stream.watchdog`)."""
-        return self.app.partitions.places()
-
-    def has_work(self, tp: TP) -> bool:
-        """Tell whether something of an input partition waits here, or cannot even be fetched."""
-        return self.app.partitions.is_ready(tp) or self._thread.has_work(tp)
 
     def read_again(self, tp: TP, offset: int) -> None:
         """Go back, or forth, to an offset."""

@@ -1,6 +1,8 @@
 """The Faust app. `faust -A app.stream.faust_app worker` runs it by Faust's own command line, `sizer worker` by ours."""
 
+import asyncio
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from typing import Any, cast
 
 import faust
@@ -13,7 +15,7 @@ from app.core.policy import Policy
 from app.errors import Doubt
 from app.processor import TABLES
 from app.settings import Settings, load_settings
-from app.stream.consumer import ChunkSchema, Consumer, Transport
+from app.stream.consumer import ChunkSchema, Consumer, FlowControl, Transport
 from app.stream.data_dir import own
 from app.stream.doubt import exit_in_doubt
 from app.stream.inbox import Chunk
@@ -62,6 +64,8 @@ class SizerApp(faust.App):
             # A buffer of one: chunks are written as they come. Faust treats an active buffer of one in its own way.
             self.Table(table, help=_HELP[table], schema=ChunkSchema(), standby_buffer_size=1)
         self.on_partitions_revoked.connect(self._pause)
+        self.connected = asyncio.Event()
+        """Set when a broker was found and the topics are in order, so that there may be partitions."""
 
     def _crash(self, reason: BaseException) -> None:
         """Keep the first reason: the services that go down with a crash have reasons of their own."""
@@ -72,12 +76,13 @@ class SizerApp(faust.App):
         self._data_dir = own(self.settings.data_dir)
         facts = await await_topics(self.settings)
         self.partitions = Partitions(self.settings, self.policy, facts, self._read_again)
+        self.connected.set()
         await super().on_first_start()
 
     @property
     def is_connected(self) -> bool:
-        """Whether a broker was found and the topics are in order, so that there may be partitions."""
-        return hasattr(self, "partitions")
+        """Whether it was connected, and there may be partitions."""
+        return self.connected.is_set()
 
     @property
     def chunk_consumer(self) -> Consumer:
@@ -93,6 +98,11 @@ class SizerApp(faust.App):
 
     async def _pause(self, *_: Any, **__: Any) -> None:
         await self.partitions.pause()
+
+    @cached_property
+    def flow_control(self) -> FlowControl:
+        """What lets chunks into the streams."""
+        return FlowControl(loop=self.loop)
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
@@ -112,8 +122,13 @@ async def _feed(chunks: faust.StreamT[Chunk]) -> None:
             exit_in_doubt(f"partition {chunk.partition}: a chunk was not taken", error=error)
 
 
+def rebalance_seconds(settings: Settings) -> float:
+    """Return how long the group waits, while it moves partitions, for a member that is busy."""
+    return max(_REBALANCE_SECONDS, settings.session_timeout)
+
+
 def _faust_settings(settings: Settings) -> dict[str, Any]:
-    rebalance_timeout = max(_REBALANCE_SECONDS, settings.session_timeout)
+    rebalance_timeout = rebalance_seconds(settings)
     return {
         "broker": [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")],
         "broker_client_id": settings.app_id,

@@ -54,8 +54,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _watch_coordination(self) -> None:
         """Bring down the worker with what aiokafka cannot mend: it keeps such errors for a fetch, and none may come.
 
-        Its fetching may end by an error that it did not foresee, while its heartbeats go on: a member of the group that
-        never reads again.
+        Its fetching may end by an error that it did not foresee, or without one, while its heartbeats go on: a member
+        of the group that never reads again.
         """
         while not self.should_stop:
             await self.sleep(_WATCH_SECONDS)
@@ -63,6 +63,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 self._consumer._coordinator.check_errors()
                 if self._consumer._fetcher._fetch_task.done():
                     await self._consumer._fetcher._fetch_task  # raises what ended it
+                    raise KafkaError("aiokafka has ended its fetching")
 
     async def fetch_chunks(self, wanted: AbstractSet[TP], first: AbstractSet[TP], patience: float) -> list[Chunk]:
         """Return what has been fetched of the wanted partitions, those of `first` first.
@@ -91,13 +92,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 waiter.result()  # raises what aiokafka has to tell, a missing permission for instance
         return []
 
-    def has_work(self, tp: TP) -> bool:
-        """Tell whether an input partition was fetched and waits to be taken, or is not even sought."""
-        assignment = self._ensure_consumer()._subscription.subscription.assignment
-        place = driver.ensure_aiokafka_TP(tp)
-        state = None if assignment is None else assignment.state_value(place)
-        return state is None or not state.has_valid_position or place in self._ensure_consumer()._fetcher._records
-
     async def pause(self, tps: AbstractSet[TP]) -> None:
         """Stop fetching partitions, until the next assignment."""
         await self.call_thread(self._pause, tps)
@@ -112,8 +106,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _leave(self, hints: Mapping[TP, int]) -> None:
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator
-        if not consumer._subscription.reassignment_in_progress:
-            await self._commit(hints)
+        await self._commit(hints)
         if coordinator.coordinator_id is None or coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:
             return
         if not coordinator._closing.done():
@@ -127,8 +120,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             _log.warning("could not leave the group, the others will notice later", error=repr(error))
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit offsets as far as possible: they are a hint for lag monitors, nothing is read by them."""
+        """Commit offsets as far as possible: they are a hint for lag monitors, nothing is read by them.
+
+        Only between rebalances: a commit that comes after a join is refused for its old generation, and aiokafka takes
+        that for the end of its membership and joins again.
+        """
         consumer = self._ensure_consumer()
+        coordinator, subscription = consumer._coordinator, consumer._subscription
+        if subscription.reassignment_in_progress or coordinator.need_rejoin(subscription.subscription):
+            return False
         assignment = self.assignment()
         wanted = {
             driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "")
@@ -136,7 +136,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             if tp in assignment
         }
         try:
-            await asyncio.wait_for(consumer.commit(wanted), _COMMIT_SECONDS)
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                # Not by `commit`, which suspends before it sends: a rebalance could begin in between.
+                await coordinator._do_commit_offsets(subscription.subscription.assignment, wanted)
         except (KafkaError, IllegalStateError, TimeoutError):
             return False
         return True

@@ -53,6 +53,8 @@ class Partitions:
         self._gaps: dict[TP, int] = {}
         self._generation = 0
         self._is_moving = False
+        self.waits_for_group = True
+        """Whether it is not known which partitions are this worker's, because the group has not said yet."""
         self._is_closed = False
         self._incomplete: asyncio.TimerHandle | None = None
         self.local_tables = LocalTables(settings.data_dir / settings.app_id, facts.changelog_ids)
@@ -84,15 +86,9 @@ class Partitions:
             for name, topic in self._logical.items()
         }
 
-    def places(self) -> dict[TP, tuple[int, int]]:
-        """Return up to where each owned input partition was read, and processed for good; none while they move."""
-        read, processed = self.positions(), self.committed_positions()
-        return {} if self._is_moving else {tp: (position, processed[tp]) for tp, position in read.items()}
-
-    def is_ready(self, tp: TP) -> bool:
-        """Tell whether an input partition's task has something to process."""
-        task = self._tasks.get(tp.partition)
-        return task is not None and task.inbox.is_ready
+    def places(self) -> dict[TP, int]:
+        """Return up to where each owned input partition is processed for good; none while they move."""
+        return {} if self._is_moving else self.committed_positions()
 
     def has_room(self, tp: TP) -> bool:
         """Tell whether more should be fetched of an input partition."""
@@ -128,7 +124,7 @@ class Partitions:
 
         Were a transaction in flight while the next owner fences this one, its end could not be known.
         """
-        self._is_moving = True
+        self._is_moving = self.waits_for_group = True
         self._forget_incomplete()
         await asyncio.gather(*(task.pause() for task in self._tasks.values()))
 
@@ -137,6 +133,7 @@ class Partitions:
 
         Raises UserError if the worker must refuse, Doubt if a partition could not be taken over.
         """
+        self.waits_for_group = False
         self._forget_incomplete()
         owned = await self._active_partitions(actives)
         # If the group went through a generation without this worker, another may have had its partitions meanwhile.

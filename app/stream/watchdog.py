@@ -1,7 +1,8 @@
 """The last resort: a member of the group that holds partitions and does not get on is worse than a dead one.
 
 Whatever keeps it, in Faust, in aiokafka or in us: it ends in doubt, its partitions are given to others, and it begins
-anew. What counts is that there is work and nothing moves, not the clock alone, so that a quiet day is no alarm.
+anew. What counts is that there is work and nothing moves, not the clock alone, so that a quiet day is no alarm. Whether
+there is work the brokers are asked, by a client of its own: what aiokafka knows is no evidence against aiokafka.
 
 aiokafka's heartbeats come from a thread of their own: they would go on though the event loop, in which everything else
 happens, stands still. A further thread looks at that.
@@ -9,7 +10,7 @@ happens, stands still. A further thread looks at that.
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -21,38 +22,58 @@ STALL_SECONDS = 45.0
 """Longer than a transaction takes that fails by its own time-outs."""
 _LOOK_SECONDS = 5.0
 
-Place = tuple[int, int]
-"""Of an input partition: up to where it was read, and up to where it was processed for good."""
-
 
 class Watched(Protocol):
     """What is looked at."""
 
-    def places(self) -> Mapping[TP, Place]:
-        """Return the places of the owned input partitions; empty while the group moves partitions."""
+    @property
+    def waits_for_group(self) -> bool:
+        """Whether nothing is done because the group has not said yet which partitions are whose."""
 
-    def has_work(self, tp: TP) -> bool:
-        """Tell whether something of an input partition waits here, or cannot even be fetched."""
+    def places(self) -> Mapping[TP, int]:
+        """Return up to where each owned input partition was processed for good; empty while partitions are moved."""
 
 
-async def watch(watched: Watched, *, stall_seconds: float = STALL_SECONDS, look_seconds: float = _LOOK_SECONDS) -> None:
-    """Look on and on; exit in doubt when a place has not moved for so long though there was work all the time."""
-    stalled: dict[TP, tuple[Place, int]] = {}
+FindEnds = Callable[[Iterable[TP]], Mapping[tuple[str, int], int]]
+"""Asks brokers where logs end, up to where they can be read; blocks, and leaves out what it could not learn."""
+
+
+async def watch(
+    watched: Watched,
+    find_ends: FindEnds,
+    *,
+    group_seconds: float,
+    stall_seconds: float = STALL_SECONDS,
+    look_seconds: float = _LOOK_SECONDS,
+) -> None:
+    """Look on and on; exit in doubt when a partition did nothing for `stall_seconds` though it had work all the time.
+
+    So too when the group has not come to an end with moving partitions for `group_seconds`.
+
+    Looks are counted, not time: a process that was suspended, and goes on, must not find its time over.
+    """
+    waiting = 0
+    stalled: dict[int, tuple[dict[TP, int], int]] = {}
     while True:
         await asyncio.sleep(look_seconds)
-        places = watched.places()
-        for tp in stalled.keys() - places.keys():
-            del stalled[tp]
-        for tp, place in places.items():
-            known, looks = stalled.get(tp, (None, 0))
-            # Looks are counted, not time: a process that was suspended, and goes on, must not find its time over.
-            looks = looks + 1 if known == place and watched.has_work(tp) else 0
-            stalled[tp] = (place, looks)
+        waiting = waiting + 1 if watched.waits_for_group else 0
+        if waiting * look_seconds >= group_seconds:
+            exit_in_doubt(f"the group has not said for {group_seconds:g} s which partitions are this worker's")
+        # By partition: signals wait, for as long as it takes, while many fills are processed.
+        places: dict[int, dict[TP, int]] = {}
+        for tp, place in watched.places().items():
+            places.setdefault(tp.partition, {})[tp] = place
+        still = {partition for partition, there in places.items() if stalled.get(partition, ({}, 0))[0] == there}
+        ends = await asyncio.to_thread(find_ends, [tp for partition in still for tp in places[partition]])
+        for partition, there in places.items():
+            work = {tp: place for tp, place in there.items() if ends.get(tp, 0) > place}
+            looks = stalled[partition][1] + 1 if work and partition in still else 0
+            stalled[partition] = there, looks
             if looks * look_seconds >= stall_seconds:
-                exit_in_doubt(
-                    f"partition {tp.partition}: nothing of {tp.topic} was processed for {stall_seconds:g} s, at offset"
-                    f" {place[1]}, though there is some"
-                )
+                where = ", ".join(f"{tp.topic} at offset {place} of {ends[tp]}" for tp, place in work.items())
+                exit_in_doubt(f"partition {partition}: nothing was processed for {stall_seconds:g} s, {where}")
+        for partition in stalled.keys() - places.keys():
+            del stalled[partition]
 
 
 def watch_loop(

@@ -16,11 +16,11 @@ from aiokafka.errors import InconsistentGroupProtocolError, KafkaError
 from app.core.policy import Policy
 from app.errors import Doubt, UserError
 from app.settings import Settings
-from app.stream.clients import BrokerUnavailableError
+from app.stream.clients import BrokerUnavailableError, LogEnds
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt, in_a_thread
-from app.stream.faust_app import SizerApp
+from app.stream.faust_app import SizerApp, rebalance_seconds
 from app.stream.logs import configure_logging
-from app.stream.watchdog import watch, watch_loop
+from app.stream.watchdog import STALL_SECONDS, watch, watch_loop
 
 _STOP_SECONDS = 4.0
 """A clean end takes a fraction of it; supervisors get a quick end even if Faust or a broker does not answer."""
@@ -48,7 +48,7 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         loop.add_signal_handler(number, asked.set)
     app = SizerApp(settings, policy)
     starting = asyncio.create_task(app.start())
-    waiting = {starting, asyncio.create_task(asked.wait()), asyncio.create_task(app.wait_until_stopped())}
+    waiting = {starting, *map(asyncio.create_task, (asked.wait(), app.wait_until_stopped(), _watch(app)))}
     while not asked.is_set():
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         waiting -= done
@@ -70,13 +70,19 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         if error is not None or app.should_stop:
             exit_in_doubt("the worker broke down", error=error)
         if starting in done:
-            waiting.add(asyncio.create_task(watch(app.chunk_consumer)))
             _log.info("ready", app_id=settings.app_id, bootstrap_servers=settings.bootstrap_servers)
     _log.info("stopping")
     starting.cancel()
     await _stop(app)
     _log.info("stopped")
     return 0
+
+
+async def _watch(app: SizerApp) -> None:
+    await app.connected.wait()
+    settings = app.settings
+    group_seconds = rebalance_seconds(settings) + settings.session_timeout + STALL_SECONDS
+    await watch(app.partitions, LogEnds(settings).find, group_seconds=group_seconds)
 
 
 async def _stop(app: SizerApp, error: UserError | None = None) -> None:

@@ -17,6 +17,8 @@ from app.topics import FILLS, SIGNALS, SIZED_ORDERS
 from tests.integration.traffic import Input, Traffic
 
 _SLICE_SECONDS = 0.05
+_REFRESH_MS = 2_000
+"""A client that meets a topic before its broker does would ask again in five minutes only."""
 _FILLED_SHARE = 0.5
 _MEGABYTE = 900_000
 """Characters of padding: with the rest of the record within Kafka's default of 1 MiB."""
@@ -52,6 +54,7 @@ class Flow:
                 "enable.idempotence": True,
                 "linger.ms": 5,
                 "message.timeout.ms": 300_000,
+                "topic.metadata.refresh.interval.ms": _REFRESH_MS,
                 "log_level": 0,
             }
         )
@@ -212,6 +215,7 @@ class Watcher:
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
+                "topic.metadata.refresh.interval.ms": _REFRESH_MS,
                 "log_level": 0,
             }
         )
@@ -224,6 +228,11 @@ class Watcher:
         """While set it reads nothing: a consumer that stands still."""
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    @property
+    def answered(self) -> Mapping[int, int]:
+        """The offset of the last answered signal, by partition."""
+        return dict(self._answered)
 
     def wait_for(self, offsets: Mapping[int, int], seconds: float) -> bool:
         """Wait until the signals at these offsets, by partition, are answered; False if they are not in time."""

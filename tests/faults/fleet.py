@@ -38,7 +38,9 @@ class Slot:
         self._orders = self.folder / "orders"
         self._log = self.folder / "log"
         self._environment = os.environ | environment
+        self._question = self.folder / "question"
         self._environment |= {"SIZER_DATA_DIR": str(self.data), "FAULTS_ORDERS": str(self._orders)}
+        self._environment |= {"FAULTS_QUESTION": str(self._question)}
         self._environment |= {"PYTHONFAULTHANDLER": "1"}  # for `_show_stacks`
         self._process: subprocess.Popen[bytes] | None = None
         self._is_wanted = False
@@ -109,6 +111,18 @@ class Slot:
         """Return the last lines of its log."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return "\n".join(lines[-_SAID_LINES:])
+
+    def ask(self) -> str:
+        """Return the last lines of its log, and what it is doing now (`tests.faults.inside`)."""
+        said, size = self.said(), self._log.stat().st_size
+        if self.pid is not None:
+            self._question.touch()
+            deadline = time.monotonic() + _STACKS_SECONDS
+            while self._question.exists() and time.monotonic() < deadline:
+                threading.Event().wait(0.1)
+        with self._log.open("rb") as log:
+            log.seek(size)
+            return f"{said}\n{log.read().decode(errors='replace')}"
 
     def _show_stacks(self, process: "subprocess.Popen[bytes]") -> None:
         """Have a process that does not end say in its log where each of its threads is."""

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from confluent_kafka import IsolationLevel
 from confluent_kafka.admin import AdminClient
 
 from app.replay import verify_topics
 from app.settings import Settings
-from app.stream.clients import BrokerUnavailableError
+from app.stream.clients import BrokerUnavailableError, LogEnds
 from app.stream.topics import create_topics, topic_specs
 from tests.faults.brokers import Brokers
 from tests.faults.desk import Flow, Watcher
@@ -74,9 +75,19 @@ class Stage:
         """Wait until every signal that is written by now is answered; return the seconds that it took."""
         began = time.monotonic()
         if not self.watcher.wait_for(self.flow.last_signals(), CATCH_UP_SECONDS):
-            said = "".join(f"\n--- {slot.name}: {slot.said()}" for slot in self.slots.values())
+            said = f"\n{self.watcher.answered} answered, {self.flow.last_signals()} sent{self._hidden()}"
+            said += "".join(f"\n--- {slot.name}: {slot.ask()}" for slot in self.slots.values())
             self.violations.append(f"I6: not caught up within {CATCH_UP_SECONDS:.0f} s{said}")
         return time.monotonic() - began
+
+    def _hidden(self) -> str:
+        """Tell where records are written that cannot be read: a transaction has not ended, or its end is not told."""
+        topics = [spec.name for spec in topic_specs(self.settings)]
+        places = [(topic, partition) for topic in topics for partition in range(self.partitions)]
+        ends = LogEnds(self.settings)
+        readable, written = ends.find(places), ends.find(places, IsolationLevel.READ_UNCOMMITTED)
+        hidden = [place for place in places if readable.get(place) != written.get(place)]
+        return "".join(f"\n{place}: readable up to {readable.get(place)} of {written.get(place)}" for place in hidden)
 
     def exits(self) -> Counter[int]:
         """Return how often workers ended unasked, by status."""

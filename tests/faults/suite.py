@@ -17,7 +17,7 @@ _SESSIONS = (2.0, 6.0)
 
 _FAULTS_PER_DEPLOYMENT = 20
 _CALM_SECONDS = (0.5, 4.0)
-_SHOWN = 3_000
+_SHOWN = 40_000
 
 
 @dataclass

@@ -20,6 +20,7 @@ from app.stream import partitions, task
 from app.stream.producers import Producers
 from app.stream.store import LocalTable
 from app.stream.task import PartitionTask
+from tests.faults.inside import answer_questions, remember_apps
 
 _DURING_SECONDS = 0.004
 _real_time, _real_time_ns = time.time, time.time_ns
@@ -121,4 +122,6 @@ def sabotage(orders: Orders) -> None:
 
 if __name__ == "__main__":
     sabotage(Orders(Path(os.environ["FAULTS_ORDERS"])))
+    remember_apps()
+    answer_questions(Path(os.environ["FAULTS_QUESTION"]))
     main()

@@ -188,6 +188,17 @@ class Deployment:
             logs[message.partition() or 0].append(message)
         return logs
 
+    def hints(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the offsets that the workers committed to their group, by topic and partition; -1001 for none."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.settings.bootstrap_servers, "group.id": self.settings.app_id, "log_level": 0}
+        )
+        try:
+            found = consumer.committed([TopicPartition(*place) for place in places], timeout=PATIENCE)
+            return {(place.topic, place.partition): place.offset for place in found}
+        finally:
+            consumer.close()
+
     def prove(self) -> int:
         """Prove that everything published is right; return the number of sized orders."""
         return prove(self.settings)

@@ -3,14 +3,15 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import pytest
 from faust.types import TP
 
-from app.stream.watchdog import Place, watch, watch_loop
+from app.stream.watchdog import watch, watch_loop
 
-SIGNALS = TP("signals", 2)
+SIGNALS, FILLS = TP("signals", 2), TP("fills", 2)
+END = 1_000
 LOOKS = 20
 STALL_SECONDS = 3.0
 
@@ -20,22 +21,29 @@ class Ended(BaseException):
 
 
 class Work:
-    """An input partition that is at a place after each look, and has work or not."""
+    """A partition whose inputs are at some places at each look, or which the group moves."""
 
-    def __init__(self, place_at: Callable[[int], Place | None], *, has_work: bool = True) -> None:
+    def __init__(
+        self,
+        places_at: Callable[[int], tuple[int, int] | None],
+        *,
+        end: int | None = END,
+        waits_for_group: bool = False,
+    ) -> None:
         self.looks = 0
-        self._place_at = place_at
-        self._has_work = has_work
+        self.waits_for_group = waits_for_group
+        self._places_at = places_at
+        self._end = end
 
-    def places(self) -> dict[TP, Place]:
+    def places(self) -> Mapping[TP, int]:
         self.looks += 1
         if self.looks > LOOKS:
             raise TimeoutError
-        place = self._place_at(self.looks)
-        return {} if place is None else {SIGNALS: place}
+        places = self._places_at(self.looks)
+        return {} if places is None else dict(zip((SIGNALS, FILLS), places, strict=True))
 
-    def has_work(self, tp: TP) -> bool:
-        return self._has_work
+    def find_ends(self, tps: Iterable[TP]) -> Mapping[tuple[str, int], int]:
+        return {} if self._end is None else dict.fromkeys(tps, self._end)
 
 
 def told(work: Work, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -47,25 +55,33 @@ def told(work: Work, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("app.stream.watchdog.exit_in_doubt", end)
     with pytest.raises((Ended, TimeoutError)):
-        asyncio.run(watch(work, stall_seconds=0.005, look_seconds=0.001))
+        asyncio.run(watch(work, work.find_ends, group_seconds=0.01, stall_seconds=0.005, look_seconds=0.001))
     return said
 
 
-def test_one_that_stands_still_with_work_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    (message,) = told(Work(lambda _: (7, 5)), monkeypatch)
-    assert "partition 2: nothing of signals was processed" in message
-    assert "at offset 5" in message
+@pytest.mark.parametrize("places", [(5, END), (END, 5), (5, 5)], ids=["signals wait", "fills wait", "both wait"])
+def test_one_that_stands_still_with_work_ends(places: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    (message,) = told(Work(lambda _: places), monkeypatch)
+    assert "partition 2: nothing was processed" in message
+    assert f"at offset 5 of {END}" in message
+
+
+def test_one_that_the_group_forgets_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    (message,) = told(Work(lambda _: None, waits_for_group=True), monkeypatch)
+    assert "the group has not said for 0.01 s" in message
 
 
 @pytest.mark.parametrize(
     "work",
     [
         Work(lambda look: (look, 5)),
-        Work(lambda look: (7, look)),
-        Work(lambda _: (7, 5), has_work=False),
-        Work(lambda look: (7, 5) if look % 3 else None),
+        Work(lambda look: (5, look)),
+        Work(lambda _: (END, END)),
+        Work(lambda _: (5, 5), end=None),
+        Work(lambda look: (5, 5) if look % 3 else None),
+        Work(lambda _: None),
     ],
-    ids=["reads on", "processes on", "has no work", "the group moves"],
+    ids=["signals go on", "fills go on", "no work", "no broker answers", "the group moves", "opening takes long"],
 )
 def test_others_do_not(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(work, monkeypatch) == []
