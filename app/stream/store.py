@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import structlog
-from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
 
 from app.errors import Doubt
 
@@ -17,7 +17,9 @@ _OFFSET_KEY = b"__faust\0offset__"
 _DAMAGED = "damaged"
 """A file of this name in its folder says that a local table must not be used again."""
 
-_CACHE_BYTES = 64 * 1024 * 1024
+_MEMORY_BYTES = 128 * 1024 * 1024
+"""Of all databases of the process together: blocks, indexes and filters, and what is not yet written to files."""
+_UNWRITTEN_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 _BLOOM_BITS = 10
 _OPEN_FILES = 64
@@ -30,18 +32,27 @@ _log = structlog.get_logger("sizer")
 
 
 @cache
-def _shared_cache() -> Cache:
-    """One block cache for all databases of the process: the default is one each, of 2 GiB in Faust's store."""
-    return Cache(_CACHE_BYTES)
+def _shared_memory() -> tuple[Cache, WriteBufferManager]:
+    """One block cache for all databases of the process, which write buffers are charged to.
+
+    The default is a cache for each, of 2 GiB in Faust's store, and buffers beside it: many partitions would fill any
+    memory.
+    """
+    blocks = Cache(_MEMORY_BYTES)
+    return blocks, WriteBufferManager.new_write_buffer_manager_with_cache(_UNWRITTEN_BYTES, False, blocks)  # noqa: FBT003 - RocksDB's own signature
 
 
 def _options() -> Options:
+    blocks, buffers = _shared_memory()
     table = BlockBasedOptions()
-    table.set_block_cache(_shared_cache())
+    table.set_block_cache(blocks)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     table.set_bloom_filter(_BLOOM_BITS, block_based=False)  # most ids that are asked for are new
     options = Options(raw_mode=True)
     options.create_if_missing(True)  # noqa: FBT003 - RocksDB's own signature
     options.set_block_based_table_factory(table)
+    options.set_write_buffer_manager(buffers)
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
     options.set_max_open_files(_OPEN_FILES)
     options.set_keep_log_file_num(2)
