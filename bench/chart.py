@@ -5,17 +5,18 @@ from html import escape
 from math import ceil, floor, log10
 from typing import NamedTuple
 
-_WIDTH = 860
-_LEFT = 230
-_RIGHT = 90
+_COLUMNS = 2
+_WIDTH = 440
+_LEFT = 130
+_RIGHT = 60
 _ROW = 22
 _BAR = 14
-_HEAD = 40
-_FOOT = 46
-_TICKS = 5
+_HEAD = 54
+_FOOT = 44
+_TICKS = 3
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f; }
-  .title { font-weight: 600; font-size: 15px; }
+  .title { font-weight: 600; font-size: 14px; }
   .small { font-size: 11px; fill: #57606a; }
   .grid { stroke: #8c959f; stroke-opacity: 0.35; }
   .ours { fill: #0969da; }
@@ -47,14 +48,16 @@ class Panel(NamedTuple):
 
 
 def svg(panels: Sequence[Panel]) -> str:
-    """Return the panels as a picture, one below the other."""
+    """Return the panels as a picture, two beside each other."""
     parts, top = [], 0
-    for panel in panels:
-        parts.append(f'<g transform="translate(0 {top})">\n{_panel(panel)}\n</g>')
-        top += _HEAD + _ROW * len(panel.bars) + _FOOT
+    for first in range(0, len(panels), _COLUMNS):
+        row = panels[first : first + _COLUMNS]
+        for column, panel in enumerate(row):
+            parts.append(f'<g transform="translate({column * _WIDTH} {top})">\n{_panel(panel)}\n</g>')
+        top += _HEAD + _ROW * max(len(panel.bars) for panel in row) + _FOOT
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_COLUMNS * _WIDTH} {top}" role="img">',
             f"<style>{_STYLE}</style>",
             *parts,
             "</svg>\n",
@@ -63,18 +66,19 @@ def svg(panels: Sequence[Panel]) -> str:
 
 
 def _panel(panel: Panel) -> str:
-    step = _step(max(bar.value for bar in panel.bars))
-    count = ceil(max(bar.value for bar in panel.bars) / step)
+    highest = max(bar.value for bar in panel.bars)
+    step = _step(highest)
+    count = ceil(highest / step)
     scale = (_WIDTH - _LEFT - _RIGHT) / (step * count)
     bottom = _HEAD + _ROW * len(panel.bars)
-    lines = [f'<text class="title" x="10" y="24">{escape(panel.title)}</text>']
+    lines = [
+        f'<text class="title" x="10" y="24">{escape(panel.title)}</text>',
+        f'<text class="small" x="10" y="42">{escape(panel.unit)}</text>',
+    ]
     for tick in range(count + 1):
         x = round(_LEFT + tick * step * scale, 1)
         lines.append(f'<line class="grid" x1="{x}" y1="{_HEAD}" x2="{x}" y2="{bottom}"/>')
         lines.append(f'<text class="small" x="{x}" y="{bottom + 15}" text-anchor="middle">{tick * step:,.10g}</text>')
-    lines.append(
-        f'<text class="small" x="{_WIDTH - 10}" y="{bottom + 15}" text-anchor="end">{escape(panel.unit)}</text>'
-    )
     for number, bar in enumerate(panel.bars):
         y = _HEAD + number * _ROW + (_ROW - _BAR) / 2
         width = round(max(bar.value * scale, 1), 1)

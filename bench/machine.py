@@ -29,6 +29,8 @@ class Machine(NamedTuple):
     commit: str
     """Of this program; with `-dirty` if files differed from it."""
     date: str
+    load: float
+    """Programs that wanted a core in the minute before: what else the machine had to do."""
 
 
 def describe() -> Machine:
@@ -42,6 +44,7 @@ def describe() -> Machine:
         _kafka_version(),
         _commit(),
         datetime.now(UTC).strftime("%Y-%m-%d"),
+        round(os.getloadavg()[0], 1),
     )
 
 

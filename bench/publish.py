@@ -25,13 +25,13 @@ _OURS = {contestant.name for contestant in WORKERS}
 def panels(results: Results) -> list[Panel]:
     """Return the charts of what was measured."""
     charts = [
-        _chart(results, "Processor time of an event, backlog", "µs, less is better", "cpu_us", "throughput"),
-        _chart(results, "Events a second, backlog", "events/s, more is better", "rate", "throughput"),
+        _chart(results, "Processor time, backlog", "µs of CPU an event; less is better", "cpu_us", "throughput"),
+        _chart(results, "Throughput, backlog", "events a second; more is better", "rate", "throughput"),
     ]
     for rate in tables.counts(results, "latency", "rate"):
-        for name, percent in (("p50_ms", "50 %"), ("p99_ms", "99 %")):
-            title = f"Within which {percent} of the answers came, at {rate:,} events/s"
-            charts.append(_chart(results, title, "ms, less is better", name, "latency", rate=rate))
+        for name, share in (("p50_ms", "Half of the answers"), ("p99_ms", "99 % of the answers")):
+            title, unit = f"{share} at {rate:,} events/s", "came within so many ms; less is better"
+            charts.append(_chart(results, title, unit, name, "latency", rate=rate))
     costs = {
         ids: results.figure("cpu_us", "remembering", ids=ids) for ids in tables.counts(results, "remembering", "ids")
     }
@@ -40,7 +40,7 @@ def panels(results: Results) -> list[Panel]:
         for ids, figure in costs.items()
         if figure
     ]
-    charts.append(Panel("Processor time of an event, by what the worker remembers", "µs, flat is better", bars))
+    charts.append(Panel("Processor time, by what is remembered", "µs of CPU an event; flat is better", bars))
     return [chart for chart in charts if chart.bars]
 
 
@@ -61,12 +61,21 @@ def page(results: Results) -> str:
         seed=results.seed,
         machine=f"{machine.cores} cores ({machine.processor}), {machine.memory_gib} GiB of memory, {machine.system},"
         f" Python {machine.python}, Kafka {machine.kafka}, one broker on the same machine",
+        load=machine.load,
+        runs=_runs(results),
         tables=tables.all_tables(results),
         picture=_PICTURE,
         worker=WORKER.name,
         portfolios=f"{PORTFOLIOS:,}",
         unit_rate=f"{tables.UNIT_RATE:,}",
     )
+
+
+def _runs(results: Results) -> str:
+    """Return how much was measured, in words."""
+    lines = results.lines("throughput", contestant=WORKER.name, portfolios=PORTFOLIOS)
+    events = max((line["events"] for line in lines), default=0)
+    return f"{events:,} events a backlog, {len(lines)} rounds"
 
 
 def with_figures(text: str, name: str, figures: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from bench.contestants import PEERS, WORKER, WORKERS
+from bench.remembering import FEW
 from bench.results import PERCENTILES, Figure, Results, shown
 from bench.sizing import UnitCosts, size
 from bench.workload import PORTFOLIOS
@@ -84,7 +85,7 @@ def restoring(results: Results) -> str:
             f"{line['rows']:,}",
             shown(line["lost_seconds"]),
             shown(line["lost_opening_seconds"]),
-            shown(line["rows"] / line["lost_opening_seconds"]),
+            shown(line["rows"] / line["lost_opening_seconds"]) if line["ids"] > FEW else "",
             shown(line["kept_seconds"]),
             shown(line["kept_opening_seconds"]),
         ]
