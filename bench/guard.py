@@ -29,7 +29,7 @@ TOLERANCE = 0.2
 """How much worse than recorded is taken for noise."""
 _NAME = "cpu_vs_plain"
 _ROUNDS = 5
-_EVENTS = 10_000
+_EVENTS = 20_000
 _SEED = 1
 
 

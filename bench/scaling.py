@@ -52,6 +52,7 @@ class Costs(NamedTuple):
 def measure(broker: Broker, partitions: int, folder: Path) -> Costs:
     """Measure a number of partitions; all that was answered is audited."""
     deployment = Deployment(broker.bootstrap_servers, f"scaling-{partitions}", folder, partitions)
+    deployment.environment["SIZER_SESSION_TIMEOUT"] = "6"  # the worker's own default
     deployment.create_topics()
     _await_leaders(deployment)
     try:
