@@ -18,6 +18,7 @@ from app.broker import Broker
 from app.stream.clients import LogEnds
 from app.stream.topics import topic_specs
 from bench.results import Results
+from bench.usage import usage
 from tests.integration.cluster import Deployment, Worker, load
 from tests.integration.traffic import Traffic
 
@@ -45,6 +46,8 @@ class Costs(NamedTuple):
     """Events a second that were sent; not always `EVENTS_PER_SECOND`, where the machine is busy."""
     cores: float
     """How many processors they keep busy with these."""
+    broker_cores: float
+    """And how many the broker does."""
     rebalance_seconds: float
     """From the SIGTERM to one worker until the last of the others has its partitions open."""
 
@@ -58,15 +61,15 @@ def measure(broker: Broker, partitions: int, folder: Path) -> Costs:
     try:
         workers = [deployment.started(str(number)) for number in range(WORKERS)]
         _await_shares(workers, partitions)
-        idle_cores = _cores_in_use(workers)
+        pids = [worker.pid for worker in workers]
+        idle_cores, _ = _cores_in_use(pids, broker.pid)
         with load(deployment, Traffic(SEED, PORTFOLIOS), EVENTS_PER_SECOND) as sent:
             time.sleep(_LOOK_SECONDS)  # what a partition needs with its first events is not of its running costs
             before = len(sent)
-            cores = _cores_in_use(workers)
+            cores, broker_cores = _cores_in_use(pids, broker.pid)
             rate = (len(sent) - before) / _LOOK_SECONDS
-            processes = [psutil.Process(worker.pid) for worker in workers]
-            threads = sum(process.num_threads() for process in processes)
-            memory = sum(process.memory_info().rss for process in processes) / _MEBIBYTE
+            threads = sum(psutil.Process(pid).num_threads() for pid in pids)
+            memory = usage(pids).resident_bytes / _MEBIBYTE
             begin = time.perf_counter()
             workers.pop().stop()
             _await_shares(workers, partitions)
@@ -75,7 +78,8 @@ def measure(broker: Broker, partitions: int, folder: Path) -> Costs:
     finally:
         deployment.close()
     deployment.prove()
-    return Costs(partitions, partitions * _PRODUCERS_PER_PARTITION, threads, memory, idle_cores, rate, cores, seconds)
+    producers = partitions * _PRODUCERS_PER_PARTITION
+    return Costs(partitions, producers, threads, memory, idle_cores, rate, cores, broker_cores, seconds)
 
 
 def run(broker: Broker, folder: Path, results: Results | None = None) -> None:
@@ -87,8 +91,8 @@ def run(broker: Broker, folder: Path, results: Results | None = None) -> None:
         print(
             f"{WORKERS} workers, {partitions} partitions: {costs.producers} producers, {costs.threads} threads,"
             f" {costs.memory_mib:.0f} MiB, {costs.idle_cores:.2f} cores in use when idle, {costs.cores:.2f} at"
-            f" {costs.rate:.0f} events/s; one left, and the others had its partitions in"
-            f" {costs.rebalance_seconds:.1f} s",
+            f" {costs.rate:.0f} events/s, {costs.broker_cores:.2f} of the broker; one left, and the others had its"
+            f" partitions in {costs.rebalance_seconds:.1f} s",
             flush=True,
         )
 
@@ -118,15 +122,15 @@ def _share(worker: Worker) -> list[int]:
     return [int(number) for number in told[-1].split(",") if number.strip()] if told else []
 
 
-def _cores_in_use(workers: Sequence[Worker]) -> float:
-    """Look for a while at how many processors these workers keep busy."""
-    before, begin = _cpu_seconds(workers), time.perf_counter()
+def _cores_in_use(pids: Sequence[int], broker_pid: int) -> tuple[float, float]:
+    """Look for a while at how many processors these processes keep busy, and how many the broker does."""
+    before, broker_before, begin = usage(pids), usage([broker_pid]), time.perf_counter()
     time.sleep(_LOOK_SECONDS)
-    return (_cpu_seconds(workers) - before) / (time.perf_counter() - begin)
-
-
-def _cpu_seconds(workers: Sequence[Worker]) -> float:
-    return sum(sum(psutil.Process(worker.pid).cpu_times()[:2]) for worker in workers)
+    seconds = time.perf_counter() - begin
+    return (
+        (usage(pids).cpu_seconds - before.cpu_seconds) / seconds,
+        (usage([broker_pid]).cpu_seconds - broker_before.cpu_seconds) / seconds,
+    )
 
 
 def main() -> None:

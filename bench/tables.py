@@ -115,13 +115,14 @@ def partitions(results: Results) -> str:
             shown(line["idle_cores"]),
             shown(line["rate"]),
             shown(line["cores"]),
+            shown(line["broker_cores"]),
             shown(line["rebalance_seconds"]),
         ]
         for line in results.lines("scaling")
     ]
     head = [
         *("partitions", "producers", "threads", "memory, MiB", "cores in use, idle"),
-        *("events/s", "cores in use at these", "rebalance, s"),
+        *("events/s", "cores in use at these", "the broker's", "rebalance, s"),
     ]
     return _table(head, rows)
 
