@@ -26,10 +26,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="in some minutes; the end is one line")
-    parser.add_argument("--events", type=int, help="of each run of throughput")
-    parser.add_argument("--rounds", type=int, help="of each measurement")
-    parser.add_argument("--seconds", type=float, help="of each run of latency")
-    parser.add_argument("--ids", type=int, help="that the worker is to remember; 10,000,000 need some 10 GB of disk")
+    parser.add_argument("--events", type=_positive, help="of each run of throughput")
+    parser.add_argument("--rounds", type=_positive, help="of each measurement")
+    parser.add_argument("--seconds", type=_positive, help="of each run of latency")
+    parser.add_argument(
+        "--ids", type=_positive, help="that the worker is to remember; 10,000,000 need some 10 GB of disk"
+    )
     parser.add_argument(
         "--json", type=Path, help=f"where each run's line goes; else {FILE}, with --quick {_QUICK_FILE}"
     )
@@ -49,6 +51,13 @@ def main() -> None:
     if not arguments.quick:
         print(f"\n{all_tables(results)}\n\n`python -m bench.publish` puts this into docs\n")
     print(_line(results))
+
+
+def _positive(text: str) -> int:
+    """Return a whole number above 0; argparse tells what else it was given."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, not {text!r}")
+    return int(text)
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
