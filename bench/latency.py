@@ -76,6 +76,9 @@ def measure(
             before, broker_before = race.usage(), race.broker_usage()
             result = _exchange(race, observer, events, rate)
             after, broker_after = race.usage(), race.broker_usage()
+            # All signals are answered by now; these show that all fills were taken, too, before it is stopped.
+            write(race.settings, [workload.unknown_order(partition) for partition in range(PARTITIONS)])
+            await_answers(race, observer, 0, PARTITIONS)
         race.verified()
     return Latency(
         contestant.name,
@@ -94,7 +97,7 @@ def _percentile(values: Sequence[float], percent: float) -> float:
 def _exchange(race: Race, observer: Observer, events: list[Event], rate: int) -> _Exchange:
     """Send events at a rate and wait for the answers. Raises ContestantError if some do not come."""
     settings = race.settings
-    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 0})
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 0, "log_level": 2})
     producer.list_topics(timeout=_LAST_ANSWERS_SECONDS)
     due: dict[str, float] = {}
     answered: dict[str, float] = {}

@@ -110,6 +110,7 @@ def remember(settings: Settings, ids: int, now: int) -> None:
         {
             "bootstrap.servers": settings.bootstrap_servers,
             "linger.ms": 20,
+            "log_level": 2,
             "queue.buffering.max.messages": 500_000,
         }
     )

@@ -117,7 +117,7 @@ def write(settings: Settings, events: Sequence[Event]) -> float:
             "bootstrap.servers": settings.bootstrap_servers,
             "transactional.id": f"{settings.app_id}-feeder",
             "queue.buffering.max.messages": 1_000_000,
-            "log_level": 3,  # that the coordinator of transactions is still loading is no news
+            "log_level": 2,  # neither that a coordinator is still loading is news, nor that the broker ended with us
         }
     )
     producer.init_transactions()
