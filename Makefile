@@ -6,14 +6,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 MINUTES ?= 60
 
-.PHONY: help setup dev demo test check format faults simulation fuzz bench lock clean
+.PHONY: help setup dev demo test check format faults simulation fuzz bench bench-quick bench-guard lock clean
 
 help:
 	@echo "make demo    a live demo on a real Kafka (about a minute)"
 	@echo "make test    the whole test suite"
 	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
 	@echo "make check   format, lint, types, import floors"
-	@echo "make bench   speed, as ratios within one run"
+	@echo "make bench   speed, as ratios within one run (about an hour); python -m bench.publish puts it into docs"
+	@echo "make bench-quick   the same in under five minutes, one line at the end"
+	@echo "make bench-guard   fails if the worker has become slower, as a ratio to the plain loop"
 	@echo "make lock    resolve the hash-locked requirements again"
 	@echo "make faults, make simulation, make fuzz   look for what breaks a promise, for MINUTES=60"
 
@@ -70,6 +72,12 @@ fuzz: dev
 
 bench: dev .venv-quix/.done
 	@$(BIN)/python -m bench
+
+bench-quick: dev .venv-quix/.done
+	@$(BIN)/python -m bench --quick
+
+bench-guard: dev
+	@$(BIN)/python -m bench.guard
 
 LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --universal --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet

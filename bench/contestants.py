@@ -2,14 +2,15 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from confluent_kafka import ConsumerGroupState
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # exported, but its stubs do not say so
+from confluent_kafka.admin import AdminClient
 
+from app.broker import Broker
 from app.demo.children import Child
 from app.errors import UserError
 from app.replay import verify_topics
@@ -66,27 +67,40 @@ def check_installed() -> None:
 class Race:
     """One contestant running on fresh topics. Whatever happens, its processes are gone at the end of the block."""
 
-    def __init__(self, contestant: Contestant, bootstrap_servers: str, folder: Path, number: int) -> None:
-        """Make the topics and start it. `folder`: for state and logs; `number`: tells one benchmark's runs apart."""
+    def __init__(
+        self,
+        contestant: Contestant,
+        broker: Broker,
+        folder: Path,
+        number: int,
+        prepare: Callable[[Settings], object] | None = None,
+    ) -> None:
+        """Make the topics and start it.
+
+        `folder`: for state and logs; `number`: tells one benchmark's runs apart; `prepare`: called before the start.
+        """
         self._contestant = contestant
+        self._broker = broker
         self._prefix = f"run-{number}-"
         home = folder / f"run-{number}"
         home.mkdir()
         policy_file = home / "policy.toml"
         policy_file.write_text("".join(f'{key} = "{value}"\n' for key, value in POLICY_PARAMETERS.items()))
         self.settings = load_settings(
-            bootstrap_servers=bootstrap_servers,
-            app_id="sizer",
+            bootstrap_servers=broker.bootstrap_servers,
+            app_id=f"sizer-{number}",  # two may run at once, and no group shall remember another run
             topic_prefix=self._prefix,
             data_dir=home / "data",
             policy_file=policy_file,
         )
         create_topics(self.settings, PARTITIONS)
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self._admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        if prepare is not None:
+            prepare(self.settings)
         self._children: list[Child] = []
+        self._places = [home / str(process) for process in range(contestant.processes)]
         try:
-            for process in range(contestant.processes):
-                place = home / str(process)
+            for place in self._places:
                 place.mkdir()
                 environment = _environment(self.settings, place / "data")
                 self._children.append(Child(contestant.name, contestant.arguments, environment, place))
@@ -109,6 +123,24 @@ class Race:
     def usage(self) -> Usage:
         """Return what its processes have used so far."""
         return usage(child.pid for child in self._children)
+
+    def broker_usage(self) -> Usage:
+        """Return what the broker has used so far, for whomever."""
+        return usage([self._broker.pid])
+
+    def log_bytes(self) -> int:
+        """Return how much the broker has written for it so far: the inputs, the answers and the state."""
+        return sum(file.stat().st_size for file in self._broker.data_dir.glob(f"*/{self._prefix}*/*.log"))
+
+    def said(self) -> str:
+        """Return what its processes have said so far."""
+        return "".join((place / "log").read_text(errors="replace") for place in self._places)
+
+    def restart(self) -> None:
+        """End its processes and start them again on what they have on their disks."""
+        self.stop()
+        for child in self._children:
+            child.restart()
 
     def stop(self) -> None:
         """End its processes."""

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from app.broker import Broker
 from app.topics import SIZED_ORDERS
+from bench.results import Results
 from tests.integration.cluster import Deployment, Worker, load
 from tests.integration.traffic import Traffic
 
@@ -77,7 +78,7 @@ class Answers:
 
 
 def measure(broker: Broker, name: str, settings: Mapping[str, str], folder: Path) -> list[float]:
-    """Return the seconds until the survivor answered, of each trial."""
+    """Return the seconds until the survivor answered, of each trial; all that was answered is audited."""
     deployment = Deployment(broker.bootstrap_servers, name, folder)
     deployment.environment |= settings
     deployment.create_topics()
@@ -100,7 +101,22 @@ def measure(broker: Broker, name: str, settings: Mapping[str, str], folder: Path
     finally:
         answers.close()
         deployment.close()
+    deployment.prove()
     return seconds
+
+
+def run(broker: Broker, folder: Path, results: Results | None = None) -> None:
+    """Measure both settings and print one line for each."""
+    for name, settings in SETTINGS.items():
+        app_id = f"failover-{name.replace(' ', '-')}"
+        seconds = measure(broker, app_id, settings, folder / app_id)
+        if results is not None:
+            results.add("failover", name, seconds=seconds)
+        print(
+            f"failover, {name}: median {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s"
+            f" of {' '.join(f'{value:.1f}' for value in seconds)}",
+            flush=True,
+        )
 
 
 def _now() -> str:
@@ -108,15 +124,9 @@ def _now() -> str:
 
 
 def main() -> None:
-    """Measure both settings on a broker of their own and print one line for each."""
-    with tempfile.TemporaryDirectory() as temporary, Broker(Path(temporary) / "broker") as broker:
-        for name, settings in SETTINGS.items():
-            app_id = name.replace(" ", "-")
-            seconds = measure(broker, app_id, settings, Path(temporary) / app_id)
-            shown = " ".join(f"{value:.1f}" for value in seconds)
-            print(
-                f"{name}: median {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s of {shown}", flush=True
-            )
+    """Measure on a broker of its own."""
+    with tempfile.TemporaryDirectory(prefix="sizer-bench-") as folder, Broker(Path(folder, "kafka")) as broker:
+        run(broker, Path(folder))
 
 
 if __name__ == "__main__":

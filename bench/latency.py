@@ -1,26 +1,27 @@
 """How long an answer takes at an ordinary load: from when a signal is due until its committed answer is here.
 
 The load is open: events are due at fixed times, whatever became of those before. A sender that is late, because of its
-machine or of itself, does not hide it: a signal's time counts from when it was due.
+machine or of itself, does not hide it: a signal's time counts from when it was due. How late the sender was is kept
+too: where that is much, it is the sender that was measured.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 from confluent_kafka import Producer
 
-from app.settings import Settings
+from app.broker import Broker
 from app.topics import SIGNALS, SIZED_ORDERS
 from bench.contestants import Contestant, Race
 from bench.observer import Observer
 from bench.throughput import await_answers, write
 from bench.workload import PARTITIONS, PORTFOLIOS, Event, Workload
 
-_WARM_UP_EVENTS = 200
-_LAST_ANSWERS_SECONDS = 10.0
+_WARM_UP_SECONDS = 2.0
+_LAST_ANSWERS_SECONDS = 30.0
 
 
 class Latency(NamedTuple):
@@ -29,15 +30,32 @@ class Latency(NamedTuple):
     contestant: str
     milliseconds: list[float]
     """Of each signal, sorted."""
+    sent_late_ms: float
+    """Within which 99 % of the events were sent after they were due."""
+    cpu_us: float
+    """Microseconds of processor time an event, at this load."""
+    broker_cpu_us: float
+    """Microseconds of the broker's processor time an event, also for what the sender and the reader ask of it."""
 
     def percentile(self, percent: float) -> float:
         """Return the milliseconds within which so many percent were answered."""
-        return self.milliseconds[min(len(self.milliseconds) - 1, int(len(self.milliseconds) * percent / 100))]
+        return _percentile(self.milliseconds, percent)
+
+
+class _Exchange(NamedTuple):
+    """What was sent, and what came back; times are of `time.perf_counter`."""
+
+    due: Mapping[str, float]
+    """When each signal was due, by its id."""
+    answered: Mapping[str, float]
+    """When each answer was here, by the signal's id."""
+    late: list[float]
+    """How long after it was due each event was sent, sorted."""
 
 
 def measure(
     contestant: Contestant,
-    bootstrap_servers: str,
+    broker: Broker,
     folder: Path,
     number: int,
     *,
@@ -49,33 +67,48 @@ def measure(
     """Send a contestant `rate` events a second. Raises ContestantError if it falls silent or answers wrongly."""
     workload = Workload(seed, PARTITIONS, time.time_ns() // 1000, portfolios)
     opening, events = workload.lots(int(rate * seconds))
-    warm_up = workload.mixed([], _WARM_UP_EVENTS)
-    with Race(contestant, bootstrap_servers, folder, number) as race:
+    warm_up = workload.mixed([], int(rate * _WARM_UP_SECONDS))
+    with Race(contestant, broker, folder, number) as race:
         with Observer(race.settings) as observer:
             write(race.settings, opening)
             await_answers(race, observer, len(opening))
-            for part in (warm_up, events):
-                due, answered = _exchange(race.settings, observer, part, rate)
-                race.check()
-                if due.keys() != answered.keys():
-                    missing = len(due.keys() - answered.keys())
-                    raise race.error(f"left {missing} of {len(due)} signals without an answer")
+            _exchange(race, observer, warm_up, rate)
+            before, broker_before = race.usage(), race.broker_usage()
+            result = _exchange(race, observer, events, rate)
+            after, broker_after = race.usage(), race.broker_usage()
+            # All signals are answered by now; these show that all fills were taken, too, before it is stopped.
+            write(race.settings, [workload.unknown_order(partition) for partition in range(PARTITIONS)])
+            await_answers(race, observer, 0, PARTITIONS)
         race.verified()
-    return Latency(contestant.name, sorted((answered[name] - due[name]) * 1e3 for name in due))
+    return Latency(
+        contestant.name,
+        sorted((result.answered[name] - due) * 1e3 for name, due in result.due.items()),
+        _percentile(result.late, 99) * 1e3,
+        (after.cpu_seconds - before.cpu_seconds) / len(events) * 1e6,
+        (broker_after.cpu_seconds - broker_before.cpu_seconds) / len(events) * 1e6,
+    )
 
 
-def _exchange(
-    settings: Settings, observer: Observer, events: list[Event], rate: int
-) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Send events at a rate; return when each signal was due and when it was answered, by signal id."""
-    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 0})
+def _percentile(values: Sequence[float], percent: float) -> float:
+    """Return a percentile of sorted values."""
+    return values[min(len(values) - 1, int(len(values) * percent / 100))]
+
+
+def _exchange(race: Race, observer: Observer, events: list[Event], rate: int) -> _Exchange:
+    """Send events at a rate and wait for the answers. Raises ContestantError if some do not come."""
+    settings = race.settings
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 0, "log_level": 2})
     producer.list_topics(timeout=_LAST_ANSWERS_SECONDS)
     due: dict[str, float] = {}
     answered: dict[str, float] = {}
+    late: list[float] = []
 
     def listen(until: float) -> None:
-        while (left := until - time.perf_counter()) > 0:
-            for seen in observer.poll(left):
+        """Take note of answers until a time; once also if it is past, for a late sender must not make answers late."""
+        is_over = False
+        while not is_over:
+            is_over = (left := until - time.perf_counter()) <= 0
+            for seen in observer.poll(max(left, 0)):
                 if seen.topic == SIZED_ORDERS:
                     answered[orjson.loads(seen.value)["signal_id"]] = seen.at
 
@@ -85,10 +118,14 @@ def _exchange(
         listen(at)
         if topic == SIGNALS:
             due[orjson.loads(value)["signal_id"]] = at
+        late.append(time.perf_counter() - at)
         producer.produce(settings.topic(topic), value, key, partition)
         producer.poll(0)
     producer.flush()
     deadline = time.perf_counter() + _LAST_ANSWERS_SECONDS
     while len(answered) < len(due) and time.perf_counter() < deadline:
         listen(time.perf_counter() + 0.1)
-    return due, answered
+    race.check()
+    if due.keys() != answered.keys():
+        raise race.error(f"left {len(due.keys() - answered.keys())} of {len(due)} signals without an answer")
+    return _Exchange(due, answered, sorted(late))

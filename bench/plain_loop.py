@@ -10,7 +10,7 @@ state must fit in memory, and every start reads all of it.
 
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -139,7 +139,7 @@ class PlainLoop:
             }
         )
 
-    def _config(self, name: str, value: str) -> Mapping[str, Any]:
+    def _config(self, name: str, value: str) -> dict[str, Any]:
         return {"bootstrap.servers": self._settings.bootstrap_servers, name: value}
 
 

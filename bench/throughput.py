@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Producer
 
+from app.broker import Broker
 from app.settings import Settings
 from app.topics import FILLS_DLQ, SIZED_ORDERS
 from bench.contestants import Contestant, Race
@@ -31,6 +32,10 @@ class Throughput(NamedTuple):
     seconds: float
     cpu_seconds: float
     """Of all its processes, user and system."""
+    broker_cpu_seconds: float
+    """Of the broker, also for writing the events and for reading the answers."""
+    all_log_bytes: int
+    """What the broker has written for them: events, answers and state."""
     resident_bytes: int
     """Of all its processes, at the end."""
 
@@ -43,6 +48,16 @@ class Throughput(NamedTuple):
     def cpu_us(self) -> float:
         """Microseconds of processor time an event."""
         return self.cpu_seconds / self.events * 1e6
+
+    @property
+    def broker_cpu_us(self) -> float:
+        """Microseconds of the broker's processor time an event."""
+        return self.broker_cpu_seconds / self.events * 1e6
+
+    @property
+    def log_bytes(self) -> float:
+        """Bytes that the broker has written an event."""
+        return self.all_log_bytes / self.events
 
     @property
     def resident_mib(self) -> float:
@@ -59,31 +74,38 @@ class Backlog(NamedTuple):
     """Among `events`: each has one answer."""
 
 
-def backlog(seed: int, events: int, portfolios: int) -> Backlog:
+def backlog(workload: Workload, events: int) -> Backlog:
     """Return about so many events, and the signals that come before them."""
-    workload = Workload(seed, PARTITIONS, time.time_ns() // 1000, portfolios)
     opening, mixed = workload.lots(events)
     # Each partition's fills end with one that becomes a dead letter: it shows that those before it were taken.
     mixed += [workload.unknown_order(partition) for partition in range(PARTITIONS)]
     return Backlog(opening, mixed, round(events * SIGNAL_SHARE))
 
 
-def measure(contestant: Contestant, bootstrap_servers: str, folder: Path, number: int, work: Backlog) -> Throughput:
+def measure(contestant: Contestant, broker: Broker, folder: Path, number: int, work: Backlog) -> Throughput:
     """Run a contestant on a backlog. Raises ContestantError if it falls silent or answers wrongly."""
-    with Race(contestant, bootstrap_servers, folder, number) as race:
+    with Race(contestant, broker, folder, number) as race:
         with Observer(race.settings) as observer:
-            write(race.settings, work.opening)
-            await_answers(race, observer, len(work.opening))
-            before = race.usage()
-            committed_at = write(race.settings, work.events)
-            finished_at = await_answers(race, observer, work.signals, PARTITIONS)
-            after = race.usage()
+            run = work_off(contestant.name, race, observer, work)
         race.verified()
+    return run
+
+
+def work_off(name: str, race: Race, observer: Observer, work: Backlog) -> Throughput:
+    """Measure whoever runs in `race` on a backlog. Raises ContestantError if it falls silent."""
+    write(race.settings, work.opening)
+    await_answers(race, observer, len(work.opening))
+    bytes_before, broker_before, before = race.log_bytes(), race.broker_usage(), race.usage()
+    committed_at = write(race.settings, work.events)
+    finished_at = await_answers(race, observer, work.signals, PARTITIONS)
+    after, broker_after = race.usage(), race.broker_usage()
     return Throughput(
-        contestant.name,
+        name,
         len(work.events),
         finished_at - committed_at,
         after.cpu_seconds - before.cpu_seconds,
+        broker_after.cpu_seconds - broker_before.cpu_seconds,
+        race.log_bytes() - bytes_before,
         after.resident_bytes,
     )
 
@@ -95,7 +117,7 @@ def write(settings: Settings, events: Sequence[Event]) -> float:
             "bootstrap.servers": settings.bootstrap_servers,
             "transactional.id": f"{settings.app_id}-feeder",
             "queue.buffering.max.messages": 1_000_000,
-            "log_level": 3,  # that the coordinator of transactions is still loading is no news
+            "log_level": 2,  # neither that a coordinator is still loading is news, nor that the broker ended with us
         }
     )
     producer.init_transactions()

@@ -127,7 +127,7 @@ class Workload:
         generated_at = self._now - rng.randrange(3_600 * _SECOND)
         return {
             "signal_id": f"S-{self._serial:08}",
-            "portfolio_id": _name(number),
+            "portfolio_id": portfolio_name(number),
             "symbol": symbol,
             "side": rng.choice(("BUY", "SELL")),
             "confidence": confidence,
@@ -160,7 +160,7 @@ class Workload:
     def unknown_order(self, partition: int) -> Event:
         """Return a fill whose dead letter shows that a partition's fills were all taken."""
         portfolio_id = next(
-            name for name in map(_name, itertools.count()) if self._partition_of(name.encode()) == partition
+            name for name in map(portfolio_name, itertools.count()) if self._partition_of(name.encode()) == partition
         )
         order = Order("no-such-order", portfolio_id, Decimal(1), Decimal(1))
         return self.event(FILLS, self._report(order, "OPEN", order.quantity, order.price, Decimal(0)))
@@ -202,7 +202,8 @@ def _zipf(portfolios: int) -> Sequence[float]:
     return list(itertools.accumulate(1 / rank for rank in range(1, portfolios + 1)))
 
 
-def _name(number: int) -> str:
+def portfolio_name(number: int) -> str:
+    """Return the id of a portfolio."""
     return f"PF-{number:07}"
 
 

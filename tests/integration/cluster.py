@@ -55,6 +55,11 @@ class Worker:
             self._said.notify_all()
 
     @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
     def said(self) -> str:
         """All that it has said so far."""
         return "\n".join(self.lines)
