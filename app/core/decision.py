@@ -64,8 +64,11 @@ def decide(
     """
     journal = _take_policy(portfolio, signal.portfolio_id, policy, now)
     _take_value(journal, signal, now)
-    lapsed = [_lapse(journal, order, policy) for order in sorted(lapsing, key=lambda o: (o.expires_at, o.sequence))]
-    journal.order_id = None
+    lapsed: list[Order] = []
+    if lapsing:
+        in_order = sorted(lapsing, key=lambda order: (order.expires_at, order.sequence))
+        lapsed = [_lapse(journal, order, policy) for order in in_order]
+        journal.order_id = None
     journal.judge_limit(policy)
 
     before = journal.portfolio
@@ -75,39 +78,44 @@ def decide(
     # A promise that would end after the last time that can be written ends then.
     expires_at = min(now + policy.reservation_ttl, LAST_TIME)
     sized = size.skip_reason is None
-    after = before._replace(
-        exposure=before.exposure + size.notional, order_sequence=before.order_sequence + 1, time=now
+    after = before.with_amounts(
+        exposure=before.exposure + size.notional,
+        value=before.value,
+        value_time=before.value_time,
+        order_sequence=before.order_sequence + 1,
+        time=now,
     )
+    # In the order of the fields: to name them all would take longer than any other step of the decision.
     sized_order = SizedOrder(
-        order_id=order_id_of(signal),
-        signal_id=signal.signal_id,
-        portfolio_id=signal.portfolio_id,
-        symbol=signal.symbol,
-        side=signal.side,
-        strategy_id=signal.strategy_id,
-        decision=Decision.SIZED if sized else Decision.SKIPPED,
-        skip_reason=size.skip_reason,
-        notional=size.notional,
-        quantity=size.quantity,
-        price=signal.price,
-        portfolio_value=before.value,
-        phase=before.phase,
-        base_fraction=by.base_fraction,
-        confidence=signal.confidence,
-        confidence_multiplier=by.confidence_multiplier,
-        drawdown_multiplier=by.drawdown_multiplier,
-        exposure_before=before.exposure,
-        exposure_after=after.exposure,
-        exposure_limit=None if limit is None else to_amount_down(limit),
-        consecutive_wins=before.consecutive_wins,
-        consecutive_losses=before.consecutive_losses,
-        sequence=after.order_sequence,
-        signal_offset=signal_offset,
-        fills_offset=fills_offset,
-        decided_at=now,
-        send_before=_send_before(signal, expires_at) if sized else None,
-        expires_at=expires_at if sized else None,
-        policy_id=policy.policy_id,
+        order_id_of(signal),
+        signal.signal_id,
+        signal.portfolio_id,
+        signal.symbol,
+        signal.side,
+        signal.strategy_id,
+        Decision.SIZED if sized else Decision.SKIPPED,
+        size.skip_reason,
+        size.notional,
+        size.quantity,
+        signal.price,
+        before.value,
+        before.phase,
+        by.base_fraction,
+        signal.confidence,
+        by.confidence_multiplier,
+        by.drawdown_multiplier,
+        before.exposure,  # exposure_before
+        after.exposure,  # exposure_after
+        None if limit is None else to_amount_down(limit),
+        before.consecutive_wins,
+        before.consecutive_losses,
+        after.order_sequence,
+        signal_offset,
+        fills_offset,
+        now,  # decided_at
+        _send_before(signal, expires_at) if sized else None,
+        expires_at if sized else None,
+        policy.policy_id,
     )
     new = (_order(sized_order, expires_at),) if sized else ()
     return Decided(after, (*lapsed, *new), tuple(journal.events), sized_order)
@@ -134,7 +142,13 @@ def with_value(portfolio: Portfolio, value: Decimal | None, event_time: int) -> 
     """Take a given portfolio value unless the one held is of a later event time."""
     if value is None or (portfolio.value_time is not None and event_time < portfolio.value_time):
         return portfolio
-    return portfolio._replace(value=value, value_time=event_time)
+    return portfolio.with_amounts(
+        exposure=portfolio.exposure,
+        value=value,
+        value_time=event_time,
+        order_sequence=portfolio.order_sequence,
+        time=portfolio.time,
+    )
 
 
 def _lapse(journal: Journal, order: Order, policy: Policy) -> Order:
@@ -158,7 +172,7 @@ def _size(portfolio: Portfolio, signal: Signal, by: sizing.Factors, limit: Decim
         return _skip(SkipReason.SIGNAL_EXPIRED)
     if not by.confident:
         return _skip(SkipReason.LOW_CONFIDENCE)
-    if portfolio.value is None or limit is None or portfolio.value <= 0:
+    if portfolio.value is None or limit is None or portfolio.value <= ZERO:
         return _skip(SkipReason.NO_PORTFOLIO_VALUE)
     notional = sizing.notional(portfolio.value, by)
     quantity = sizing.quantity(notional, signal.price)
@@ -179,12 +193,12 @@ def _send_before(signal: Signal, expires_at: int) -> int:
 
 def _order(sized_order: SizedOrder, expires_at: int) -> Order:
     return Order(
-        order_id=sized_order.order_id,
-        portfolio_id=sized_order.portfolio_id,
-        side=sized_order.side,
-        phase=sized_order.phase,
-        sequence=sized_order.sequence,
-        notional=sized_order.notional,
-        quantity=sized_order.quantity,
-        expires_at=expires_at,
+        sized_order.order_id,
+        sized_order.portfolio_id,
+        sized_order.side,
+        sized_order.phase,
+        sized_order.sequence,
+        sized_order.notional,
+        sized_order.quantity,
+        expires_at,
     )

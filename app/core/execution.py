@@ -25,6 +25,7 @@ _TOTAL_NAMES = (
     "the portfolio's gross loss",
 )
 """In the order of `_totals`."""
+_LOWEST = -TOTAL_LIMIT
 
 
 class Applied(NamedTuple):
@@ -54,7 +55,13 @@ def apply(portfolio: Portfolio, order: Order, fill: Fill, policy: Policy) -> App
         return Ignored.ORDER_FINISHED
     changed = _after(order, fill)
     ended = order_life.settle(changed, portfolio.time)
-    result = portfolio._replace(exposure=portfolio.exposure - order_exposure(order) + order_exposure(ended.order))
+    result = portfolio.with_amounts(
+        exposure=portfolio.exposure - order_exposure(order) + order_exposure(ended.order),
+        value=portfolio.value,
+        value_time=portfolio.value_time,
+        order_sequence=portfolio.order_sequence,
+        time=portfolio.time,
+    )
     result = with_value(result, fill.portfolio_value, min(fill.transact_time, portfolio.time))
     if ended.result is not None:
         result = count_trade(result, order.phase, ended.result)
@@ -98,7 +105,7 @@ def _totals(order: Order, portfolio: Portfolio) -> tuple[Decimal, ...]:
 
 def _out_of_range(order: Order, portfolio: Portfolio, after: tuple[Decimal, ...]) -> str | None:
     """Name the first total that the fill brings out of range; one that a lapse brought there is none of its doing."""
-    if min(after) > -TOTAL_LIMIT and max(after) < TOTAL_LIMIT:
+    if min(after) > _LOWEST and max(after) < TOTAL_LIMIT:
         return None
     for name, old, new in zip(_TOTAL_NAMES, _totals(order, portfolio), after, strict=True):
         if abs(new) >= TOTAL_LIMIT and new != old:

@@ -4,14 +4,20 @@ Money, prices and quantities are exact decimals in the portfolio's currency; tim
 the epoch (UTC). Fields stand in the order in which they are published.
 """
 
+import hashlib
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
 NAMESPACE = UUID("6f1e9d0a-6c1b-5c0e-9a53-0f6a2b6f4d11")
 """The namespace of every id that the sizer makes (UUID version 5)."""
 
+_NAMESPACE_BYTES = NAMESPACE.bytes
+_UUID_BYTES = 16
+_UUID_FREE_BITS = ~((0xF << 76) | (0b11 << 62))
+"""All bits of a UUID but the 4 of its version and the 2 of its variant."""
+_UUID_VERSION_5 = (5 << 76) | (0b10 << 62)
 
 FIRST_TIME = 0
 LAST_TIME = 253_402_300_799_999_999
@@ -195,9 +201,17 @@ class PhaseEvent(NamedTuple):
 
 def order_id_of(signal: Signal) -> str:
     """Return the id of the order that answers a signal: a consumer may deduplicate by it for ever."""
-    return str(uuid5(NAMESPACE, f"{signal.portfolio_id}\x1f{signal.signal_id}\x1f{signal.generated_at}"))
+    return _uuid5(f"{signal.portfolio_id}\x1f{signal.signal_id}\x1f{signal.generated_at}")
 
 
 def event_id_of(portfolio_id: str, sequence: int) -> str:
     """Return the id of a portfolio's phase event number `sequence`."""
-    return str(uuid5(NAMESPACE, f"{portfolio_id}\x1fphase\x1f{sequence}"))
+    return _uuid5(f"{portfolio_id}\x1fphase\x1f{sequence}")
+
+
+def _uuid5(name: str) -> str:
+    """Return `str(uuid.uuid5(NAMESPACE, name))`, which takes five times as long: it goes by way of UUID objects."""
+    digest = hashlib.sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).digest()
+    number = int.from_bytes(digest[:_UUID_BYTES], "big") & _UUID_FREE_BITS | _UUID_VERSION_5
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
