@@ -10,7 +10,7 @@ from app.codecs import fields
 from app.codecs.errors import invalid
 from app.codecs.fields import decimal, not_negative, positive, probability, required, string, time
 from app.core.exact import ZERO
-from app.core.messages import ExecType, Fill, PositionEffect, Side, Signal
+from app.core.messages import OPEN, TRADE, ExecType, Fill, PositionEffect, Side, Signal
 
 _side = fields.one_of({side.value: side for side in Side})
 _exec_type = fields.one_of({exec_type.value: exec_type for exec_type in ExecType})
@@ -42,9 +42,7 @@ def read_fill(document: Mapping[str, Any]) -> Fill:
         string("order_id", get("order_id")),
         string("portfolio_id", get("portfolio_id")),
         _exec_type("exec_type", get("exec_type")),
-        PositionEffect.OPEN
-        if (effect := get("position_effect")) is None
-        else _position_effect("position_effect", effect),
+        OPEN if (effect := get("position_effect")) is None else _position_effect("position_effect", effect),
         ZERO if (last_qty := get("last_qty")) is None else not_negative("last_qty", last_qty),
         ZERO if (last_px := get("last_px")) is None else not_negative("last_px", last_px),
         None if (leaves_qty := get("leaves_qty")) is None else not_negative("leaves_qty", leaves_qty),
@@ -53,7 +51,7 @@ def read_fill(document: Mapping[str, Any]) -> Fill:
         None if (portfolio_value := get("portfolio_value")) is None else decimal("portfolio_value", portfolio_value),
         time("transact_time", required("transact_time", get("transact_time"))),
     )
-    if fill.exec_type is ExecType.TRADE:
+    if fill.exec_type is TRADE:
         if not fill.last_qty or not fill.last_px:
             name = "last_px" if fill.last_qty else "last_qty"
             raise invalid(f"{name}: must be greater than 0 on a TRADE; send what was executed")

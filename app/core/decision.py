@@ -17,7 +17,8 @@ from app.core.exact import ZERO, exact, to_amount_down
 from app.core.exposure import exposure_limit, order_exposure
 from app.core.messages import (
     LAST_TIME,
-    Decision,
+    SIZED,
+    SKIPPED,
     PhaseEvent,
     PhaseEventType,
     Signal,
@@ -49,7 +50,6 @@ class _Size(NamedTuple):
 def decide(
     portfolio: Portfolio | None,
     signal: Signal,
-    *,
     now: int,
     policy: Policy,
     lapsing: Sequence[Order],
@@ -86,22 +86,23 @@ def decide(
         time=now,
     )
     # In the order of the fields: to name them all would take longer than any other step of the decision.
+    signal_id, portfolio_id, symbol, side, confidence, price, _, strategy_id, _, _ = signal
     sized_order = SizedOrder(
         order_id_of(signal),
-        signal.signal_id,
-        signal.portfolio_id,
-        signal.symbol,
-        signal.side,
-        signal.strategy_id,
-        Decision.SIZED if sized else Decision.SKIPPED,
+        signal_id,
+        portfolio_id,
+        symbol,
+        side,
+        strategy_id,
+        SIZED if sized else SKIPPED,
         size.skip_reason,
         size.notional,
         size.quantity,
-        signal.price,
+        price,
         before.value,
         before.phase,
         by.base_fraction,
-        signal.confidence,
+        confidence,
         by.confidence_multiplier,
         by.drawdown_multiplier,
         before.exposure,  # exposure_before

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from app.core.exact import ZERO, to_amount
-from app.core.messages import Fill, Side
+from app.core.messages import BUY, Fill
 from app.core.state import Order
 
 HOUR = 60 * 60 * 1_000_000
@@ -70,7 +70,7 @@ def close_trade(order: Order, fill: Fill) -> Order:
     realized = fill.realized_pnl
     if realized is None:
         cost = trade_cost(fill)
-        realized = cost - share if order.side is Side.BUY else share - cost
+        realized = cost - share if order.side is BUY else share - cost
     return order.traded(
         working=order.working,
         filled_quantity=order.filled_quantity,

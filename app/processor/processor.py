@@ -147,11 +147,11 @@ class Processor:
         result = decide(
             portfolio,
             signal,
-            now=now,
-            policy=self.policy,
-            lapsing=state.lapsing(signal.portfolio_id, now),
-            signal_offset=record.offset,
-            fills_offset=state.last_fills_offset,
+            now,
+            self.policy,
+            state.lapsing(signal.portfolio_id, now),
+            record.offset,
+            state.last_fills_offset,
         )
         state.keep_portfolio(portfolio_key, result.portfolio)
         for order in result.orders:
