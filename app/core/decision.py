@@ -46,6 +46,13 @@ class _Size(NamedTuple):
     skip_reason: SkipReason | None
 
 
+_SIGNAL_EXPIRED = _Size(ZERO, None, SkipReason.SIGNAL_EXPIRED)
+_LOW_CONFIDENCE = _Size(ZERO, None, SkipReason.LOW_CONFIDENCE)
+_NO_PORTFOLIO_VALUE = _Size(ZERO, None, SkipReason.NO_PORTFOLIO_VALUE)
+_BELOW_MINIMUM_SIZE = _Size(ZERO, None, SkipReason.BELOW_MINIMUM_SIZE)
+_EXPOSURE_LIMIT = _Size(ZERO, None, SkipReason.EXPOSURE_LIMIT)
+
+
 @exact
 def decide(
     portfolio: Portfolio | None,
@@ -64,25 +71,22 @@ def decide(
     """
     journal = _take_policy(portfolio, signal.portfolio_id, policy, now)
     _take_value(journal, signal, now)
-    lapsed: list[Order] = []
-    if lapsing:
-        in_order = sorted(lapsing, key=lambda order: (order.expires_at, order.sequence))
-        lapsed = [_lapse(journal, order, policy) for order in in_order]
-        journal.order_id = None
+    lapsed = _lapse_all(journal, lapsing, policy) if lapsing else ()
     journal.judge_limit(policy)
 
     before = journal.portfolio
     by = sizing.factors(before, signal.confidence, policy)
     limit = exposure_limit(before, policy)
-    size = _size(before, signal, by, limit, now)
+    notional, quantity, skip_reason = _size(before, signal, by, limit, now)
     # A promise that would end after the last time that can be written ends then.
     expires_at = min(now + policy.reservation_ttl, LAST_TIME)
-    sized = size.skip_reason is None
+    sized = skip_reason is None
+    _, _, phase, _, wins, losses, _, exposure, _, value, value_time, order_sequence, _, _ = before
     after = before.with_amounts(
-        exposure=before.exposure + size.notional,
-        value=before.value,
-        value_time=before.value_time,
-        order_sequence=before.order_sequence + 1,
+        exposure=exposure + notional,
+        value=value,
+        value_time=value_time,
+        order_sequence=order_sequence + 1,
         time=now,
     )
     # In the order of the fields: to name them all would take longer than any other step of the decision.
@@ -95,21 +99,21 @@ def decide(
         side,
         strategy_id,
         SIZED if sized else SKIPPED,
-        size.skip_reason,
-        size.notional,
-        size.quantity,
+        skip_reason,
+        notional,
+        quantity,
         price,
-        before.value,
-        before.phase,
+        value,
+        phase,
         by.base_fraction,
         confidence,
         by.confidence_multiplier,
         by.drawdown_multiplier,
-        before.exposure,  # exposure_before
+        exposure,  # exposure_before
         after.exposure,  # exposure_after
         None if limit is None else to_amount_down(limit),
-        before.consecutive_wins,
-        before.consecutive_losses,
+        wins,
+        losses,
         after.order_sequence,
         signal_offset,
         fills_offset,
@@ -152,6 +156,13 @@ def with_value(portfolio: Portfolio, value: Decimal | None, event_time: int) -> 
     )
 
 
+def _lapse_all(journal: Journal, lapsing: Sequence[Order], policy: Policy) -> tuple[Order, ...]:
+    in_order = sorted(lapsing, key=lambda order: (order.expires_at, order.sequence))
+    lapsed = tuple([_lapse(journal, order, policy) for order in in_order])
+    journal.order_id = None
+    return lapsed
+
+
 def _lapse(journal: Journal, order: Order, policy: Policy) -> Order:
     """End a reservation that is overdue: what is filled stays open; if that closes a trade, its result counts now."""
     ended = order_life.settle(order_life.end(order), journal.at)
@@ -170,22 +181,18 @@ def _lapse(journal: Journal, order: Order, policy: Policy) -> Order:
 def _size(portfolio: Portfolio, signal: Signal, by: sizing.Factors, limit: Decimal | None, now: int) -> _Size:
     """Size the signal or say why not: the first reason that holds, in the order of the rules."""
     if signal.expires_at is not None and signal.expires_at < now:
-        return _skip(SkipReason.SIGNAL_EXPIRED)
+        return _SIGNAL_EXPIRED
     if not by.confident:
-        return _skip(SkipReason.LOW_CONFIDENCE)
+        return _LOW_CONFIDENCE
     if portfolio.value is None or limit is None or portfolio.value <= ZERO:
-        return _skip(SkipReason.NO_PORTFOLIO_VALUE)
+        return _NO_PORTFOLIO_VALUE
     notional = sizing.notional(portfolio.value, by)
     quantity = sizing.quantity(notional, signal.price)
     if not notional or (quantity is not None and not quantity):
-        return _skip(SkipReason.BELOW_MINIMUM_SIZE)
+        return _BELOW_MINIMUM_SIZE
     if portfolio.exposure + notional > limit:
-        return _skip(SkipReason.EXPOSURE_LIMIT)
+        return _EXPOSURE_LIMIT
     return _Size(notional, quantity, None)
-
-
-def _skip(reason: SkipReason) -> _Size:
-    return _Size(ZERO, None, reason)
 
 
 def _send_before(signal: Signal, expires_at: int) -> int:

@@ -86,15 +86,16 @@ class Processor:
 
         `clock`: the worker's clock in microseconds since the epoch; None: the signal's own `generated_at`.
         """
-        self._state.take(record.topic, record.offset)
-        self.counters[record.topic] += 1
+        topic, _, offset, _, value, _ = record
+        self._state.take(topic, offset)
+        self.counters[topic] += 1
         try:
-            if record.topic == FILLS:
-                fill = decode_fill(record.value)
+            if topic == FILLS:
+                fill = decode_fill(value)
                 self._check_key(record, fill.portfolio_id)
                 outcome = self._fill(record, fill)
             else:
-                signal = decode_signal(record.value)
+                signal = decode_signal(value)
                 self._check_key(record, signal.portfolio_id)
                 outcome = self._signal(record, signal, signal.generated_at if clock is None else clock)
         except BadRecord as bad:
