@@ -17,7 +17,8 @@ from app.core.exact import ZERO, exact, to_amount_down
 from app.core.exposure import exposure_limit, order_exposure
 from app.core.messages import (
     LAST_TIME,
-    Decision,
+    SIZED,
+    SKIPPED,
     PhaseEvent,
     PhaseEventType,
     Signal,
@@ -45,11 +46,17 @@ class _Size(NamedTuple):
     skip_reason: SkipReason | None
 
 
+_SIGNAL_EXPIRED = _Size(ZERO, None, SkipReason.SIGNAL_EXPIRED)
+_LOW_CONFIDENCE = _Size(ZERO, None, SkipReason.LOW_CONFIDENCE)
+_NO_PORTFOLIO_VALUE = _Size(ZERO, None, SkipReason.NO_PORTFOLIO_VALUE)
+_BELOW_MINIMUM_SIZE = _Size(ZERO, None, SkipReason.BELOW_MINIMUM_SIZE)
+_EXPOSURE_LIMIT = _Size(ZERO, None, SkipReason.EXPOSURE_LIMIT)
+
+
 @exact
 def decide(
     portfolio: Portfolio | None,
     signal: Signal,
-    *,
     now: int,
     policy: Policy,
     lapsing: Sequence[Order],
@@ -64,50 +71,56 @@ def decide(
     """
     journal = _take_policy(portfolio, signal.portfolio_id, policy, now)
     _take_value(journal, signal, now)
-    lapsed = [_lapse(journal, order, policy) for order in sorted(lapsing, key=lambda o: (o.expires_at, o.sequence))]
-    journal.order_id = None
+    lapsed = _lapse_all(journal, lapsing, policy) if lapsing else ()
     journal.judge_limit(policy)
 
     before = journal.portfolio
     by = sizing.factors(before, signal.confidence, policy)
     limit = exposure_limit(before, policy)
-    size = _size(before, signal, by, limit, now)
+    notional, quantity, skip_reason = _size(before, signal, by, limit, now)
     # A promise that would end after the last time that can be written ends then.
     expires_at = min(now + policy.reservation_ttl, LAST_TIME)
-    sized = size.skip_reason is None
-    after = before._replace(
-        exposure=before.exposure + size.notional, order_sequence=before.order_sequence + 1, time=now
+    sized = skip_reason is None
+    _, _, phase, _, wins, losses, _, exposure, _, value, value_time, order_sequence, _, _ = before
+    after = before.with_amounts(
+        exposure=exposure + notional,
+        value=value,
+        value_time=value_time,
+        order_sequence=order_sequence + 1,
+        time=now,
     )
+    # In the order of the fields: to name them all would take longer than any other step of the decision.
+    signal_id, portfolio_id, symbol, side, confidence, price, _, strategy_id, _, _ = signal
     sized_order = SizedOrder(
-        order_id=order_id_of(signal),
-        signal_id=signal.signal_id,
-        portfolio_id=signal.portfolio_id,
-        symbol=signal.symbol,
-        side=signal.side,
-        strategy_id=signal.strategy_id,
-        decision=Decision.SIZED if sized else Decision.SKIPPED,
-        skip_reason=size.skip_reason,
-        notional=size.notional,
-        quantity=size.quantity,
-        price=signal.price,
-        portfolio_value=before.value,
-        phase=before.phase,
-        base_fraction=by.base_fraction,
-        confidence=signal.confidence,
-        confidence_multiplier=by.confidence_multiplier,
-        drawdown_multiplier=by.drawdown_multiplier,
-        exposure_before=before.exposure,
-        exposure_after=after.exposure,
-        exposure_limit=None if limit is None else to_amount_down(limit),
-        consecutive_wins=before.consecutive_wins,
-        consecutive_losses=before.consecutive_losses,
-        sequence=after.order_sequence,
-        signal_offset=signal_offset,
-        fills_offset=fills_offset,
-        decided_at=now,
-        send_before=_send_before(signal, expires_at) if sized else None,
-        expires_at=expires_at if sized else None,
-        policy_id=policy.policy_id,
+        order_id_of(signal),
+        signal_id,
+        portfolio_id,
+        symbol,
+        side,
+        strategy_id,
+        SIZED if sized else SKIPPED,
+        skip_reason,
+        notional,
+        quantity,
+        price,
+        value,
+        phase,
+        by.base_fraction,
+        confidence,
+        by.confidence_multiplier,
+        by.drawdown_multiplier,
+        exposure,  # exposure_before
+        after.exposure,  # exposure_after
+        None if limit is None else to_amount_down(limit),
+        wins,
+        losses,
+        after.order_sequence,
+        signal_offset,
+        fills_offset,
+        now,  # decided_at
+        _send_before(signal, expires_at) if sized else None,
+        expires_at if sized else None,
+        policy.policy_id,
     )
     new = (_order(sized_order, expires_at),) if sized else ()
     return Decided(after, (*lapsed, *new), tuple(journal.events), sized_order)
@@ -134,7 +147,20 @@ def with_value(portfolio: Portfolio, value: Decimal | None, event_time: int) -> 
     """Take a given portfolio value unless the one held is of a later event time."""
     if value is None or (portfolio.value_time is not None and event_time < portfolio.value_time):
         return portfolio
-    return portfolio._replace(value=value, value_time=event_time)
+    return portfolio.with_amounts(
+        exposure=portfolio.exposure,
+        value=value,
+        value_time=event_time,
+        order_sequence=portfolio.order_sequence,
+        time=portfolio.time,
+    )
+
+
+def _lapse_all(journal: Journal, lapsing: Sequence[Order], policy: Policy) -> tuple[Order, ...]:
+    in_order = sorted(lapsing, key=lambda order: (order.expires_at, order.sequence))
+    lapsed = tuple([_lapse(journal, order, policy) for order in in_order])
+    journal.order_id = None
+    return lapsed
 
 
 def _lapse(journal: Journal, order: Order, policy: Policy) -> Order:
@@ -155,22 +181,18 @@ def _lapse(journal: Journal, order: Order, policy: Policy) -> Order:
 def _size(portfolio: Portfolio, signal: Signal, by: sizing.Factors, limit: Decimal | None, now: int) -> _Size:
     """Size the signal or say why not: the first reason that holds, in the order of the rules."""
     if signal.expires_at is not None and signal.expires_at < now:
-        return _skip(SkipReason.SIGNAL_EXPIRED)
+        return _SIGNAL_EXPIRED
     if not by.confident:
-        return _skip(SkipReason.LOW_CONFIDENCE)
-    if portfolio.value is None or limit is None or portfolio.value <= 0:
-        return _skip(SkipReason.NO_PORTFOLIO_VALUE)
+        return _LOW_CONFIDENCE
+    if portfolio.value is None or limit is None or portfolio.value <= ZERO:
+        return _NO_PORTFOLIO_VALUE
     notional = sizing.notional(portfolio.value, by)
     quantity = sizing.quantity(notional, signal.price)
     if not notional or (quantity is not None and not quantity):
-        return _skip(SkipReason.BELOW_MINIMUM_SIZE)
+        return _BELOW_MINIMUM_SIZE
     if portfolio.exposure + notional > limit:
-        return _skip(SkipReason.EXPOSURE_LIMIT)
+        return _EXPOSURE_LIMIT
     return _Size(notional, quantity, None)
-
-
-def _skip(reason: SkipReason) -> _Size:
-    return _Size(ZERO, None, reason)
 
 
 def _send_before(signal: Signal, expires_at: int) -> int:
@@ -179,12 +201,12 @@ def _send_before(signal: Signal, expires_at: int) -> int:
 
 def _order(sized_order: SizedOrder, expires_at: int) -> Order:
     return Order(
-        order_id=sized_order.order_id,
-        portfolio_id=sized_order.portfolio_id,
-        side=sized_order.side,
-        phase=sized_order.phase,
-        sequence=sized_order.sequence,
-        notional=sized_order.notional,
-        quantity=sized_order.quantity,
-        expires_at=expires_at,
+        sized_order.order_id,
+        sized_order.portfolio_id,
+        sized_order.side,
+        sized_order.phase,
+        sized_order.sequence,
+        sized_order.notional,
+        sized_order.quantity,
+        expires_at,
     )

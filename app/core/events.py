@@ -12,6 +12,8 @@ from app.core.state import Evidence, Portfolio
 class Journal:
     """Collects what one record causes. `at`: event time of its cause; `order_id`: the order that caused it."""
 
+    __slots__ = ("at", "events", "order_id", "portfolio")
+
     def __init__(self, portfolio: Portfolio, at: int, order_id: str | None = None) -> None:
         self.portfolio = portfolio
         self.at = at

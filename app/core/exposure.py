@@ -2,14 +2,14 @@
 
 from decimal import Decimal
 
-from app.core.exact import ZERO
+from app.core.exact import ZERO, at_least_zero
 from app.core.policy import Policy
 from app.core.state import Order, Portfolio
 
 
 def reserved(order: Order) -> Decimal:
     """Return what a working order still holds of its notional; an ended one holds nothing."""
-    return max(ZERO, order.notional - order.filled_cost) if order.working else ZERO
+    return at_least_zero(order.notional - order.filled_cost) if order.working else ZERO
 
 
 def order_exposure(order: Order) -> Decimal:
@@ -21,7 +21,7 @@ def exposure_limit(portfolio: Portfolio, policy: Policy) -> Decimal | None:
     """Return the limit in money, never negative; None while the portfolio's value is unknown."""
     if portfolio.value is None:
         return None
-    return max(ZERO, portfolio.value * policy.exposure_limit)
+    return at_least_zero(portfolio.value * policy.exposure_limit)
 
 
 def is_breached(portfolio: Portfolio, policy: Policy) -> bool:

@@ -4,14 +4,18 @@ Money, prices and quantities are exact decimals in the portfolio's currency; tim
 the epoch (UTC). Fields stand in the order in which they are published.
 """
 
+import hashlib
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
 NAMESPACE = UUID("6f1e9d0a-6c1b-5c0e-9a53-0f6a2b6f4d11")
 """The namespace of every id that the sizer makes (UUID version 5)."""
 
+_NAMESPACE_BYTES = NAMESPACE.bytes
+_UUID_VARIANT = {f"{digit:x}": f"{digit & 0b0011 | 0b1000:x}" for digit in range(16)}
+"""The hex digit that has the variant in its upper two bits, by what was hashed for it."""
 
 FIRST_TIME = 0
 LAST_TIME = 253_402_300_799_999_999
@@ -94,6 +98,15 @@ class Ignored(StrEnum):
     DUPLICATE_SIGNAL = "DUPLICATE_SIGNAL"
     REPEATED_EXEC_ID = "REPEATED_EXEC_ID"
     ORDER_FINISHED = "ORDER_FINISHED"
+
+
+# Up to Python 3.11, to fetch an enum's member from its class takes many times as long as from a module: here is
+# what every event is compared with.
+BUY = Side.BUY
+TRADE = ExecType.TRADE
+OPEN = PositionEffect.OPEN
+SIZED = Decision.SIZED
+SKIPPED = Decision.SKIPPED
 
 
 class Refused(NamedTuple):
@@ -195,9 +208,15 @@ class PhaseEvent(NamedTuple):
 
 def order_id_of(signal: Signal) -> str:
     """Return the id of the order that answers a signal: a consumer may deduplicate by it for ever."""
-    return str(uuid5(NAMESPACE, f"{signal.portfolio_id}\x1f{signal.signal_id}\x1f{signal.generated_at}"))
+    return _uuid5(f"{signal.portfolio_id}\x1f{signal.signal_id}\x1f{signal.generated_at}")
 
 
 def event_id_of(portfolio_id: str, sequence: int) -> str:
     """Return the id of a portfolio's phase event number `sequence`."""
-    return str(uuid5(NAMESPACE, f"{portfolio_id}\x1fphase\x1f{sequence}"))
+    return _uuid5(f"{portfolio_id}\x1fphase\x1f{sequence}")
+
+
+def _uuid5(name: str) -> str:
+    """Return `str(uuid.uuid5(NAMESPACE, name))`, which takes three times as long: it goes by way of UUID objects."""
+    text = hashlib.sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_UUID_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"

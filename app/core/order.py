@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from app.core.exact import ZERO, to_amount
-from app.core.messages import Fill, Side
+from app.core.messages import BUY, Fill
 from app.core.state import Order
 
 HOUR = 60 * 60 * 1_000_000
@@ -51,12 +51,13 @@ def open_trade(order: Order, fill: Fill) -> Order:
         order = order._replace(finished_at=None, filled_cost=ZERO, realized=ZERO, commissions=ZERO)
     cost = trade_cost(fill)
     filled_quantity = order.filled_quantity + fill.last_qty
-    return order._replace(
+    return order.traded(
         working=order.working and not _completes(order, fill, filled_quantity),
         filled_quantity=filled_quantity,
         filled_cost=order.filled_cost + cost,
         open_quantity=order.open_quantity + fill.last_qty,
         open_cost=order.open_cost + cost,
+        realized=order.realized,
         commissions=order.commissions + fill.commission,
         in_trade=True,
     )
@@ -69,12 +70,16 @@ def close_trade(order: Order, fill: Fill) -> Order:
     realized = fill.realized_pnl
     if realized is None:
         cost = trade_cost(fill)
-        realized = cost - share if order.side is Side.BUY else share - cost
-    return order._replace(
+        realized = cost - share if order.side is BUY else share - cost
+    return order.traded(
+        working=order.working,
+        filled_quantity=order.filled_quantity,
+        filled_cost=order.filled_cost,
         open_quantity=order.open_quantity - fill.last_qty,
         open_cost=order.open_cost - share,
         realized=order.realized + realized,
         commissions=order.commissions + fill.commission,
+        in_trade=order.in_trade,
     )
 
 
@@ -88,7 +93,7 @@ def settle(order: Order, portfolio_time: int) -> Ended:
     if order.working or order.open_quantity or order.finished_at is not None:
         return Ended(order, None)
     result = order.realized - order.commissions if order.in_trade else None
-    return Ended(order._replace(in_trade=False, finished_at=portfolio_time), result)
+    return Ended(order.finished(portfolio_time), result)
 
 
 def trade_cost(fill: Fill) -> Decimal:

@@ -98,6 +98,8 @@ class Policy:
         self.base_fractions = (value["base_fraction_1"], value["base_fraction_2"], value["base_fraction_3"])
         self.confidence_full = value["confidence_full"]
         self.confidence_minimum = value["confidence_minimum"]
+        self.confidence_full_double = float(self.confidence_full)
+        self.confidence_minimum_double = float(self.confidence_minimum)
         self.multiplier_full = value["multiplier_full"]
         self.multiplier_reduced = value["multiplier_reduced"]
         self.drawdown_multiplier = value["drawdown_multiplier"]

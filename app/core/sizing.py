@@ -23,22 +23,20 @@ def factors(portfolio: Portfolio, confidence: float, policy: Policy) -> Factors:
     """Return the factors for a portfolio as it stands and a confidence from 0 to 1.
 
     A confidence is compared as the exact decimal of its shortest representation: 0.6 is 0.6, not
-    0.59999999999999998.
+    0.59999999999999998. The doubles nearest to the thresholds tell the same, and sooner. Rounding keeps the order, so
+    a confidence below (above) a threshold's double is below (above) the threshold. A confidence that equals that
+    double has the threshold itself as its shortest representation: up to 1 a threshold has at most 7 digits, and no
+    other decimal of up to 15 digits has the same double.
     """
-    exact_confidence = Decimal(repr(confidence))
-    confident = exact_confidence >= policy.confidence_minimum
+    confident = confidence >= policy.confidence_minimum_double
     if not confident:
         multiplier = ZERO
-    elif exact_confidence > policy.confidence_full:
+    elif confidence > policy.confidence_full_double:
         multiplier = policy.multiplier_full
     else:
         multiplier = policy.multiplier_reduced
-    return Factors(
-        base_fraction=policy.base_fractions[portfolio.phase - 1],
-        confidence_multiplier=multiplier,
-        drawdown_multiplier=policy.drawdown_multiplier if portfolio.drawdown_active else ONE,
-        confident=confident,
-    )
+    drawdown_multiplier = policy.drawdown_multiplier if portfolio.drawdown_active else ONE
+    return Factors(policy.base_fractions[portfolio.phase - 1], multiplier, drawdown_multiplier, confident)
 
 
 def notional(value: Decimal, by: Factors) -> Decimal:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from app.core.events import Journal
-from app.core.exact import ZERO
+from app.core.exact import ZERO, at_least_zero
 from app.core.messages import PhaseEventType
 from app.core.policy import Policy
 from app.core.state import Evidence, Portfolio
@@ -16,21 +16,22 @@ def count_trade(portfolio: Portfolio, traded_phase: int, result: Decimal) -> Por
 
     A result above 0 is a win, below 0 a loss, 0 a scratch, which changes no streak.
     """
-    if result > 0:
-        portfolio = portfolio._replace(consecutive_wins=portfolio.consecutive_wins + 1, consecutive_losses=0)
-    elif result < 0:
-        portfolio = portfolio._replace(consecutive_wins=0, consecutive_losses=portfolio.consecutive_losses + 1)
-    if traded_phase != portfolio.phase:
-        return portfolio
-    seen = portfolio.evidence
-    evidence = Evidence(
-        trades=seen.trades + 1,
-        wins=seen.wins + (result > 0),
-        losses=seen.losses + (result < 0),
-        gross_profit=seen.gross_profit + max(ZERO, result),
-        gross_loss=seen.gross_loss + max(ZERO, -result),
-    )
-    return portfolio._replace(evidence=evidence)
+    is_win, is_loss = result > ZERO, result < ZERO
+    wins, losses = portfolio.consecutive_wins, portfolio.consecutive_losses
+    if is_win:
+        wins, losses = wins + 1, 0
+    elif is_loss:
+        wins, losses = 0, losses + 1
+    evidence = portfolio.evidence
+    if traded_phase == portfolio.phase:
+        evidence = Evidence(
+            evidence.trades + 1,
+            evidence.wins + is_win,
+            evidence.losses + is_loss,
+            evidence.gross_profit + at_least_zero(result),
+            evidence.gross_loss + at_least_zero(-result),
+        )
+    return portfolio.with_record(evidence=evidence, consecutive_wins=wins, consecutive_losses=losses)
 
 
 def judge_trade(journal: Journal, traded_phase: int, policy: Policy) -> None:

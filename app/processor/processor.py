@@ -14,6 +14,7 @@ from app.core.execution import apply
 from app.core.messages import ErrorCode, Fill, Ignored, PhaseEvent, Refused, Signal
 from app.core.order import is_forgotten
 from app.core.policy import Policy
+from app.processor import rows
 from app.processor.dead_letter import dead_letter
 from app.processor.partitioners import PRODUCER_SETTING
 from app.processor.records import Outcome, Produced, Record
@@ -85,15 +86,16 @@ class Processor:
 
         `clock`: the worker's clock in microseconds since the epoch; None: the signal's own `generated_at`.
         """
-        self._state.take(record.topic, record.offset)
-        self.counters[record.topic] += 1
+        topic, _, offset, _, value, _ = record
+        self._state.take(topic, offset)
+        self.counters[topic] += 1
         try:
-            if record.topic == FILLS:
-                fill = decode_fill(record.value)
+            if topic == FILLS:
+                fill = decode_fill(value)
                 self._check_key(record, fill.portfolio_id)
                 outcome = self._fill(record, fill)
             else:
-                signal = decode_signal(record.value)
+                signal = decode_signal(value)
                 self._check_key(record, signal.portfolio_id)
                 outcome = self._signal(record, signal, signal.generated_at if clock is None else clock)
         except BadRecord as bad:
@@ -131,9 +133,11 @@ class Processor:
 
     def _signal(self, record: Record, signal: Signal, clock: int) -> Outcome:
         state = self._state
-        portfolio = state.portfolio(signal.portfolio_id)
+        portfolio_key = rows.portfolio_key(signal.portfolio_id)
+        signal_id_key = rows.signal_id_key(signal.portfolio_id, signal.signal_id)
+        portfolio = state.portfolio(portfolio_key)
         now = clock if portfolio is None else max(clock, portfolio.time)
-        decided = state.decided_signal(signal)
+        decided = state.decided_signal(signal_id_key)
         refusal = admit(signal, now, None if decided is None else decided.decided_at)
         if isinstance(refusal, Ignored):
             if decided is not None and decided.digest != digest(signal):
@@ -144,44 +148,48 @@ class Processor:
         result = decide(
             portfolio,
             signal,
-            now=now,
-            policy=self.policy,
-            lapsing=state.lapsing(signal.portfolio_id, now),
-            signal_offset=record.offset,
-            fills_offset=state.last_fills_offset,
+            now,
+            self.policy,
+            state.lapsing(signal.portfolio_id, now),
+            record.offset,
+            state.last_fills_offset,
         )
-        state.keep(result.portfolio, result.orders)
+        state.keep_portfolio(portfolio_key, result.portfolio)
+        for order in result.orders:
+            state.keep_order(rows.order_key(order.portfolio_id, order.order_id), order)
         state.keep_policy(self.policy)
-        state.keep_decided_signal(signal, DecidedSignal(now, digest(signal)))
+        state.keep_decided_signal(signal_id_key, DecidedSignal(now, digest(signal)))
         answer = result.sized_order
         self.counters[answer.decision if answer.skip_reason is None else f"SKIPPED.{answer.skip_reason}"] += 1
-        produced = self._events(record, result.events)
-        return Outcome((*produced, Produced(SIZED_ORDERS, record.key, encode_sized_order(answer))))
+        produced = Produced(SIZED_ORDERS, record.key, encode_sized_order(answer))
+        return Outcome((*self._events(record, result.events), produced) if result.events else (produced,))
 
     def _fill(self, record: Record, fill: Fill) -> Outcome:
         state = self._state
-        portfolio = state.portfolio(fill.portfolio_id)
-        order = None if portfolio is None else state.order(fill.portfolio_id, fill.order_id)
+        portfolio_key = rows.portfolio_key(fill.portfolio_id)
+        order_key = rows.order_key(fill.portfolio_id, fill.order_id)
+        portfolio = state.portfolio(portfolio_key)
+        order = None if portfolio is None else state.order(order_key)
         if portfolio is None or order is None or is_forgotten(order, portfolio.time):
             message = (
                 f"portfolio {shown(fill.portfolio_id)} has no sized order {shown(fill.order_id)}: use the order_id of "
                 "its sized_orders record; an order is forgotten 24 hours after it is finished"
             )
             return self._refuse(record, Refused(ErrorCode.UNKNOWN_ORDER, message))
-        if state.has_exec_id(order, fill.exec_id):
+        exec_id_key = rows.exec_id_key(order_key, fill.exec_id)
+        if state.has_exec_id(exec_id_key):
             return Outcome((), Ignored.REPEATED_EXEC_ID)
         result = apply(portfolio, order, fill, state.policy(portfolio.policy_id))
         if isinstance(result, Refused):
             return self._refuse(record, result)
         if isinstance(result, Ignored):
             return Outcome((), result)
-        state.keep(result.portfolio, (result.order,))
-        state.keep_exec_id(order, fill.exec_id)
-        return Outcome(self._events(record, result.events))
+        state.keep_portfolio(portfolio_key, result.portfolio)
+        state.keep_order(order_key, result.order)
+        state.keep_exec_id(exec_id_key)
+        return Outcome(self._events(record, result.events) if result.events else ())
 
     def _events(self, record: Record, events: tuple[PhaseEvent, ...]) -> tuple[Produced, ...]:
-        if not events:
-            return ()
         for event in events:
             self.counters[event.type] += 1
         return tuple(Produced(PHASE_EVENTS, record.key, encode_phase_event(event)) for event in events)
@@ -193,4 +201,5 @@ class Processor:
 
 def digest(signal: Signal) -> str:
     """Return a digest of a signal's content: tells a repeat from another signal under the same id."""
-    return hashlib.blake2b(orjson.dumps(tuple(signal), default=str), digest_size=8).hexdigest()
+    content = orjson.dumps(tuple(signal), default=str)  # decimals are all that it does not know
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

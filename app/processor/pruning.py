@@ -7,6 +7,7 @@ it keeps the table within about twice what is remembered, at a cost that does no
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from app.core.order import is_past_memory
 from app.processor import rows
 from app.processor.store import Change, Store
 
@@ -17,10 +18,10 @@ _STEPS_PER_ADDED_ROW = 2
 class Pruner:
     """Walks over the orders of a partition and deletes the forgotten ones and their exec ids."""
 
-    def __init__(self, store: Store, is_forgotten: Callable[[str, int], bool]) -> None:
-        """`is_forgotten` judges an order by its portfolio's id and the time at which it finished."""
+    def __init__(self, store: Store, portfolio_time: Callable[[bytes], int | None]) -> None:
+        """`portfolio_time`: of the portfolio with this key, None if there is none."""
         self._store = store
-        self._is_forgotten = is_forgotten
+        self._portfolio_time = portfolio_time
         self._cursor = b""
         self._added = 0
         self._pruned: list[Change] = []
@@ -43,11 +44,18 @@ class Pruner:
     def _walk(self, steps: int, is_changed: Callable[[bytes], bool]) -> Iterator[Change]:
         visited = 0
         order, dead = b"", False
+        portfolio, time = b"", None  # orders of one portfolio follow each other
         for key, raw in islice(self._store.scan(_TABLE, self._cursor), steps):
             visited += 1
             self._cursor = key + b"\x00"
             if key.count(rows.SEPARATOR) == 1:
-                order, dead = key, not is_changed(key) and self._is_dead(key, raw)
+                order, dead = key, False
+                finished_at = None if is_changed(key) else rows.finished_at_of(raw)
+                if finished_at is not None:
+                    if not (portfolio and key.startswith(portfolio)):
+                        portfolio = key[: key.index(rows.SEPARATOR) + 1]
+                        time = self._portfolio_time(portfolio[:-1])
+                    dead = time is not None and is_past_memory(finished_at, time)
             elif not (order and key.startswith(order + rows.SEPARATOR)):
                 # The walk began between an order and its exec ids: without the order they are left over.
                 order = key.rpartition(rows.SEPARATOR)[0]
@@ -56,7 +64,3 @@ class Pruner:
                 yield Change(_TABLE, key, None)
         if visited < steps:
             self._cursor = b""
-
-    def _is_dead(self, key: bytes, raw: bytes) -> bool:
-        finished_at = rows.finished_at_of(raw)
-        return finished_at is not None and self._is_forgotten(key.partition(rows.SEPARATOR)[0].decode(), finished_at)

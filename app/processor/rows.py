@@ -37,6 +37,11 @@ _VERSION_BYTE = bytes([_VERSION])
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, StructError)
 """What decoding raises of bytes that are no row of ours."""
 
+_EVIDENCE, _EXPOSURE, _VALUE = map(Portfolio._fields.index, ("evidence", "exposure", "value"))
+_SIDE, _QUANTITY = map(Order._fields.index, ("side", "quantity"))
+_ORDER_DECIMALS = tuple(place for place, name in enumerate(Order._fields) if Order.__annotations__[name] is Decimal)
+"""Places in a row, whose fields stand in the order of the type's."""
+
 _ORDER_HEAD = Struct(">Bq")
 """Version and finished_at (-1: not finished), so that pruning reads no more than this."""
 
@@ -104,13 +109,12 @@ def encode_portfolio(row: Portfolio) -> bytes:
 
 def decode_portfolio(raw: bytes) -> Portfolio:
     """Return the portfolio of a row; raises Doubt on an unknown version."""
-    portfolio = Portfolio(*_decode(raw, len(Portfolio._fields)))
-    trades, wins, losses, gross_profit, gross_loss = portfolio.evidence
-    return portfolio._replace(
-        evidence=Evidence(trades, wins, losses, Decimal(gross_profit), Decimal(gross_loss)),
-        exposure=Decimal(portfolio.exposure),
-        value=_optional(portfolio.value),
-    )
+    fields = _decode(raw, len(Portfolio._fields))
+    trades, wins, losses, gross_profit, gross_loss = fields[_EVIDENCE]
+    fields[_EVIDENCE] = Evidence(trades, wins, losses, Decimal(gross_profit), Decimal(gross_loss))
+    fields[_EXPOSURE] = Decimal(fields[_EXPOSURE])
+    fields[_VALUE] = _optional(fields[_VALUE])
+    return Portfolio(*fields)
 
 
 def encode_order(row: Order) -> bytes:
@@ -122,18 +126,12 @@ def encode_order(row: Order) -> bytes:
 def decode_order(raw: bytes) -> Order:
     """Return the order of a row; raises Doubt on an unknown version."""
     _check_version(raw)
-    order = Order(*_fields(raw[_ORDER_HEAD.size :], len(Order._fields)))
-    return order._replace(
-        side=Side(order.side),
-        notional=Decimal(order.notional),
-        quantity=_optional(order.quantity),
-        filled_quantity=Decimal(order.filled_quantity),
-        filled_cost=Decimal(order.filled_cost),
-        open_quantity=Decimal(order.open_quantity),
-        open_cost=Decimal(order.open_cost),
-        realized=Decimal(order.realized),
-        commissions=Decimal(order.commissions),
-    )
+    fields = _fields(raw[_ORDER_HEAD.size :], len(Order._fields))
+    fields[_SIDE] = Side(fields[_SIDE])
+    fields[_QUANTITY] = _optional(fields[_QUANTITY])
+    for place in _ORDER_DECIMALS:
+        fields[place] = Decimal(fields[place])
+    return Order(*fields)
 
 
 def finished_at_of(raw: bytes) -> int | None:

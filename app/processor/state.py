@@ -1,9 +1,10 @@
-"""The state of one partition: typed rows over a store."""
+"""The state of one partition: typed rows over a store.
 
-from collections.abc import Mapping, Sequence
+Rows are asked for and kept by their keys (`rows`): an event makes each of them once.
+"""
 
-from app.core.messages import Signal
-from app.core.order import is_past_memory
+from collections.abc import Mapping
+
 from app.core.policy import Policy
 from app.core.state import Order, Portfolio
 from app.errors import UserError
@@ -34,7 +35,7 @@ class PartitionState:
             "signal_ids", store, rows.encode_decided_signal, rows.decode_decided_signal, SIGNAL_ID_CAPACITY
         )
         self._working = WorkingOrders(store, PORTFOLIO_CAPACITY)
-        self._pruner = Pruner(store, self._is_forgotten_row)
+        self._pruner = Pruner(store, self._portfolio_time)
         self._policies: dict[str, Policy] = {}
         self._policy_changes: list[Change] = []
         self._partition_count = partition_count
@@ -68,30 +69,30 @@ class PartitionState:
         self._positions[topic] = max(self._positions.get(topic, 0), position)
         self._moved = True
 
-    def portfolio(self, portfolio_id: str) -> Portfolio | None:
+    def portfolio(self, key: bytes) -> Portfolio | None:
         """Return a portfolio, None before its first decision."""
-        return self._portfolios.get(rows.portfolio_key(portfolio_id))
+        return self._portfolios.get(key)
 
-    def order(self, portfolio_id: str, order_id: str) -> Order | None:
+    def order(self, key: bytes) -> Order | None:
         """Return an order, None if it never was or its row was pruned."""
-        return self._orders.get(rows.order_key(portfolio_id, order_id))
+        return self._orders.get(key)
 
     def lapsing(self, portfolio_id: str, now: int) -> list[Order]:
         """Return the portfolio's working orders whose reservation lapses now."""
         orders = []
         for order_id in self._working.lapsing(portfolio_id, now):
-            order = self.order(portfolio_id, order_id)
+            order = self._orders.get(rows.order_key(portfolio_id, order_id))
             assert order is not None, "a working order always has its row"
             orders.append(order)
         return orders
 
-    def has_exec_id(self, order: Order, exec_id: str) -> bool:
+    def has_exec_id(self, key: bytes) -> bool:
         """Tell whether a fill with this exec id was applied to the order."""
-        return self._exec_ids.get(_exec_id_key(order, exec_id)) is not None
+        return self._exec_ids.get(key) is not None
 
-    def decided_signal(self, signal: Signal) -> DecidedSignal | None:
+    def decided_signal(self, key: bytes) -> DecidedSignal | None:
         """Return when the signal's id was decided, None if never or long ago."""
-        return self._signal_ids.get(rows.signal_id_key(signal.portfolio_id, signal.signal_id))
+        return self._signal_ids.get(key)
 
     def policy(self, policy_id: str) -> Policy:
         """Return a policy that a portfolio was decided by."""
@@ -102,22 +103,24 @@ class PartitionState:
             policy = self._policies[policy_id] = Policy(rows.decode_policy(raw))
         return policy
 
-    def keep(self, portfolio: Portfolio, orders: Sequence[Order]) -> None:
-        """Write a portfolio and those of its orders that changed."""
-        self._portfolios.put(rows.portfolio_key(portfolio.portfolio_id), portfolio)
-        for order in orders:
-            self._orders.put(rows.order_key(order.portfolio_id, order.order_id), order)
-            self._working.follow(order)
-        self._pruner.grown(len(orders))
+    def keep_portfolio(self, key: bytes, portfolio: Portfolio) -> None:
+        """Write a portfolio."""
+        self._portfolios.put(key, portfolio)
 
-    def keep_exec_id(self, order: Order, exec_id: str) -> None:
-        """Write that a fill was applied to an order."""
-        self._exec_ids.put(_exec_id_key(order, exec_id), rows.EXEC_ID_ROW)
+    def keep_order(self, key: bytes, order: Order) -> None:
+        """Write an order."""
+        self._orders.put(key, order)
+        self._working.follow(order)
         self._pruner.grown(1)
 
-    def keep_decided_signal(self, signal: Signal, decided: DecidedSignal) -> None:
+    def keep_exec_id(self, key: bytes) -> None:
+        """Write that a fill was applied to an order."""
+        self._exec_ids.put(key, rows.EXEC_ID_ROW)
+        self._pruner.grown(1)
+
+    def keep_decided_signal(self, key: bytes, decided: DecidedSignal) -> None:
         """Write that a signal's id was decided."""
-        self._signal_ids.put(rows.signal_id_key(signal.portfolio_id, signal.signal_id), decided)
+        self._signal_ids.put(key, decided)
 
     def keep_policy(self, policy: Policy) -> None:
         """Write a policy when it is first decided by."""
@@ -153,10 +156,6 @@ class PartitionState:
         self._moved = False
         self.is_new = False
 
-    def _is_forgotten_row(self, portfolio_id: str, finished_at: int) -> bool:
-        portfolio = self.portfolio(portfolio_id)
-        return portfolio is not None and is_past_memory(finished_at, portfolio.time)
-
-
-def _exec_id_key(order: Order, exec_id: str) -> bytes:
-    return rows.exec_id_key(rows.order_key(order.portfolio_id, order.order_id), exec_id)
+    def _portfolio_time(self, key: bytes) -> int | None:
+        portfolio = self._portfolios.get(key)
+        return None if portfolio is None else portfolio.time
