@@ -150,7 +150,7 @@ class Processor:
             signal,
             now,
             self.policy,
-            state.lapsing(signal.portfolio_id, now),
+            state.lapsing(signal.portfolio_id, now, is_new=portfolio is None),
             record.offset,
             state.last_fills_offset,
         )

@@ -16,8 +16,9 @@ from app.processor.table import Table
 from app.processor.working import WorkingOrders
 from app.topics import FILLS
 
-PORTFOLIO_CAPACITY = 5_000
-ORDER_CAPACITY = 20_000
+PORTFOLIO_CAPACITY = 20_000
+ORDER_CAPACITY = 80_000
+"""Hot rows that are held decoded, about 1 kB each, in all partitions together: a worker may own all of them."""
 SIGNAL_ID_CAPACITY = 0
 """Decided signal ids are asked for once, as a rule: only what is not yet committed is held in memory."""
 
@@ -27,14 +28,15 @@ class PartitionState:
 
     def __init__(self, store: Store, partition_count: int) -> None:
         """Read where the partition stands; raises UserError if it was another count of partitions."""
+        portfolios, orders = (max(1, total // partition_count) for total in (PORTFOLIO_CAPACITY, ORDER_CAPACITY))
         self._store = store
-        self._portfolios = Table("portfolios", store, rows.encode_portfolio, rows.decode_portfolio, PORTFOLIO_CAPACITY)
-        self._orders = Table("orders", store, rows.encode_order, rows.decode_order, ORDER_CAPACITY)
+        self._portfolios = Table("portfolios", store, rows.encode_portfolio, rows.decode_portfolio, portfolios)
+        self._orders = Table("orders", store, rows.encode_order, rows.decode_order, orders)
         self._exec_ids = Table("orders", store, bytes, bytes, 0)
         self._signal_ids = Table(
             "signal_ids", store, rows.encode_decided_signal, rows.decode_decided_signal, SIGNAL_ID_CAPACITY
         )
-        self._working = WorkingOrders(store, PORTFOLIO_CAPACITY)
+        self._working = WorkingOrders(store, portfolios)
         self._pruner = Pruner(store, self._portfolio_time)
         self._policies: dict[str, Policy] = {}
         self._policy_changes: list[Change] = []
@@ -77,8 +79,11 @@ class PartitionState:
         """Return an order, None if it never was or its row was pruned."""
         return self._orders.get(key)
 
-    def lapsing(self, portfolio_id: str, now: int) -> list[Order]:
-        """Return the portfolio's working orders whose reservation lapses now."""
+    def lapsing(self, portfolio_id: str, now: int, *, is_new: bool) -> list[Order]:
+        """Return the portfolio's working orders whose reservation lapses now; one that is new has none at all."""
+        if is_new:
+            self._working.begin(portfolio_id)
+            return []
         orders = []
         for order_id in self._working.lapsing(portfolio_id, now):
             order = self._orders.get(rows.order_key(portfolio_id, order_id))

@@ -34,6 +34,10 @@ class WorkingOrders:
         self._portfolios: dict[str, _Index] = {}
         self._changes: dict[bytes, bytes | None] = {}
 
+    def begin(self, portfolio_id: str) -> None:
+        """Take note of a new portfolio, for which there is nothing to look up in the store."""
+        self._portfolios[portfolio_id] = _Index({}, [])
+
     def lapsing(self, portfolio_id: str, now: int) -> list[str]:
         """Return the ids of the orders whose reservation lapses now, by (expires_at, sequence)."""
         order_ids, heap = self._of(portfolio_id)

@@ -146,9 +146,9 @@ def test_hostile_records_leave_nothing_behind() -> None:
 
 def test_what_is_held_in_memory_is_bounded_however_many_portfolios_there_are() -> None:
     store = MemoryStore()
-    processor = Processor(0, store, TABLE_POLICY, partition_count=1, partition_of=None)
+    processor = Processor(0, store, TABLE_POLICY, partition_count=4, partition_of=None)
     signal = orjson.loads(corpus.read("signal", "valid")) | {"generated_at": NOON, "expires_at": None}
-    for number in range(PORTFOLIO_CAPACITY + 1_000):
+    for number in range(PORTFOLIO_CAPACITY // 4 + 1_000):
         name = f"PF-{number}"
         record = Record("signals", 0, number, name.encode(), orjson.dumps(signal | {"portfolio_id": name}))
         assert processor.process(record, NOON).produced[-1].topic == "sized_orders"
@@ -156,9 +156,9 @@ def test_what_is_held_in_memory_is_bounded_however_many_portfolios_there_are() -
             store.write(processor.changes())
             processor.committed()
     state = processor._state
-    assert len(state._portfolios._rows) <= PORTFOLIO_CAPACITY
-    assert len(state._working._portfolios) <= PORTFOLIO_CAPACITY
-    assert len(state._orders._rows) <= ORDER_CAPACITY
+    assert len(state._portfolios._rows) <= PORTFOLIO_CAPACITY // 4
+    assert len(state._working._portfolios) <= PORTFOLIO_CAPACITY // 4
+    assert len(state._orders._rows) <= ORDER_CAPACITY // 4
     assert len(state._signal_ids._rows) == 0
     assert len(state._exec_ids._rows) == 0
     assert len(processor.counters) == 3

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid5
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.codecs import canonical_time, encode_phase_event, encode_sized_order
@@ -57,25 +57,21 @@ def by_name(message: SizedOrder | PhaseEvent) -> dict[str, Any]:
     return document
 
 
-@settings(deadline=None)
 @given(sized_orders)
 def test_a_sized_order_is_published_field_by_field(message: SizedOrder) -> None:
     assert encode_sized_order(message) == orjson.dumps(by_name(message))
 
 
-@settings(deadline=None)
 @given(phase_events)
 def test_a_phase_event_is_published_field_by_field(message: PhaseEvent) -> None:
     assert encode_phase_event(message) == orjson.dumps(by_name(message))
 
 
-@settings(deadline=None)
 @given(texts, counts)
 def test_ids_are_uuids_of_version_5(portfolio_id: str, sequence: int) -> None:
     assert event_id_of(portfolio_id, sequence) == str(uuid5(NAMESPACE, f"{portfolio_id}\x1fphase\x1f{sequence}"))
 
 
-@settings(deadline=None)
 @given(st.decimals("0.85", "1.1", places=6), st.decimals("0.6", "1.1", places=6), st.integers(-2, 2))
 def test_a_confidence_is_compared_as_its_shortest_decimal(full: Decimal, minimum: Decimal, steps: int) -> None:
     policy = Policy({"confidence_full": full, "confidence_minimum": minimum, "multiplier_full": "0.9"})
@@ -91,7 +87,6 @@ def test_a_confidence_is_compared_as_its_shortest_decimal(full: Decimal, minimum
             assert by.confidence_multiplier == (Decimal("0.9") if exact > full else Decimal("0.75"))
 
 
-@settings(deadline=None)
 @given(messages(Portfolio, evidence=messages(Evidence)), messages(Portfolio, evidence=messages(Evidence)))
 def test_a_portfolio_changes_only_in_what_is_named(held: Portfolio, other: Portfolio) -> None:
     amounts = {name: getattr(other, name) for name in ("exposure", "value", "value_time", "order_sequence", "time")}
@@ -100,7 +95,6 @@ def test_a_portfolio_changes_only_in_what_is_named(held: Portfolio, other: Portf
     assert held.with_record(**record) == held._replace(**record)
 
 
-@settings(deadline=None)
 @given(messages(Order, side=st.sampled_from(Side)), messages(Order, side=st.sampled_from(Side)))
 def test_an_order_changes_only_in_what_is_named(held: Order, other: Order) -> None:
     names = ("working", "filled_quantity", "filled_cost", "open_quantity", "open_cost", "realized", "commissions")
@@ -109,7 +103,6 @@ def test_an_order_changes_only_in_what_is_named(held: Order, other: Order) -> No
     assert held.finished(other.expires_at) == held._replace(in_trade=False, finished_at=other.expires_at)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.integers(0, 400)), max_size=300))
 def test_working_orders_lapse_in_order_whatever_ended_before(steps: list[tuple[int, bool, int]]) -> None:
     working, left = WorkingOrders(MemoryStore(), 10), {}
