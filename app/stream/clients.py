@@ -83,6 +83,8 @@ def partition_offsets(
     error.
     """
     wanted = {TopicPartition(name, partition): spec for name in names}
+    # Else the first request of a new client, sent before it has a connection, waits for three seconds now and then.
+    admin.list_topics(next(iter(wanted)).topic, timeout=REQUEST_SECONDS)
     futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
     found = {where.topic: int(future.result().offset) for where, future in futures.items()}
     if any(offset < 0 for offset in found.values()):
