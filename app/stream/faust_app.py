@@ -1,34 +1,27 @@
 """The Faust app. `faust -A app.stream.faust_app worker` runs it by Faust's own command line, `sizer worker` by ours."""
 
 import asyncio
-from collections.abc import Set as AbstractSet
-from functools import cached_property
 from typing import Any, cast
 
 import faust
 from faust.app.base import BootStrategy
-from faust.types import TP
 from yarl import URL
 
 from app.codecs.policy_file import load_policy
 from app.core.policy import Policy
-from app.errors import Doubt
 from app.processor import TABLES
 from app.settings import Settings, load_settings
-from app.stream.consumer import ChunkSchema, Consumer, FlowControl, Transport
+from app.stream.consumer import Consumer, Transport
 from app.stream.data_dir import own
-from app.stream.doubt import exit_in_doubt
-from app.stream.inbox import Chunk
 from app.stream.partitions import Partitions
 from app.stream.startup import await_topics
 from app.stream.tables import RowTable, Tables
 from app.stream.topics import changelog_topic
-from app.topics import FILLS, INPUTS
+from app.topics import INPUTS
 
 _REBALANCE_SECONDS = 60.0
-_BUFFERED_CHUNKS = 16
 _HINT_SECONDS = 3.0
-_DAY_SECONDS = 24 * 60 * 60.0
+_NEVER_SECONDS = 100 * 365 * 24 * 60 * 60.0
 _HELP = {
     "portfolios": "Portfolios, working orders by expiry, the partition's positions.",
     "orders": "Orders and their applied fills.",
@@ -43,7 +36,7 @@ class _Boot(BootStrategy):
 
 
 class SizerApp(faust.App):
-    """One worker: the agent on the inputs, the three tables, and the partitions with their tasks."""
+    """One worker: the inputs, the three tables, and the partitions with their tasks."""
 
     BootStrategy = _Boot
     partitions: Partitions
@@ -53,16 +46,14 @@ class SizerApp(faust.App):
         super().__init__(settings.app_id, **_faust_settings(settings))
         self.settings = settings
         self.policy = policy
-        self._fills = settings.topic(FILLS)
         self.topic_names = {
             *map(settings.topic, INPUTS),
             *(changelog_topic(settings, table) for table in TABLES),
         }
-        for topic in INPUTS:
-            self.agent(self.topic(settings.topic(topic), schema=ChunkSchema(), acks=False), name=topic)(_feed)
+        for topic in INPUTS:  # Faust has them assigned, the partitions' reader reads them
+            self.topics.add(self.topic(settings.topic(topic), acks=False))
         for table in TABLES:
-            # A buffer of one: chunks are written as they come. Faust treats an active buffer of one in its own way.
-            self.Table(table, help=_HELP[table], schema=ChunkSchema(), standby_buffer_size=1)
+            self.Table(table, help=_HELP[table])
         self.on_partitions_revoked.connect(self._pause)
         self.connected = asyncio.Event()
         """Set when a broker was found and the topics are in order, so that there may be partitions."""
@@ -75,7 +66,7 @@ class SizerApp(faust.App):
         """Take the data folder, wait for a broker and check the topics, before anything else; raises UserError."""
         self._data_dir = own(self.settings.data_dir)
         facts = await await_topics(self.settings)
-        self.partitions = Partitions(self.settings, self.policy, facts, self._read_again)
+        self.partitions = Partitions(self.settings, self.policy, facts)
         self.connected.set()
         await super().on_first_start()
 
@@ -85,41 +76,18 @@ class SizerApp(faust.App):
         return self.connected.is_set()
 
     @property
-    def chunk_consumer(self) -> Consumer:
-        """The consumer, which Faust knows by an interface only."""
+    def group_member(self) -> Consumer:
+        """The member of the group, which Faust knows as a consumer."""
         return cast("Consumer", self.consumer)
-
-    def fills_of(self, tps: AbstractSet[TP]) -> AbstractSet[TP]:
-        """Return those of the partitions that are fills: they come first."""
-        return {tp for tp in tps if tp.topic == self._fills}
-
-    def _read_again(self, tp: TP, offset: int) -> None:
-        self.chunk_consumer.read_again(tp, offset)
 
     async def _pause(self, *_: Any, **__: Any) -> None:
         await self.partitions.pause()
-
-    @cached_property
-    def flow_control(self) -> FlowControl:
-        """What lets chunks into the streams."""
-        return FlowControl(loop=self.loop)
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """Faust's folders are not used: the partitions make their own."""
-
-
-async def _feed(chunks: faust.StreamT[Chunk]) -> None:
-    """Give each chunk to the task of its partition."""
-    async for chunk in chunks:
-        try:
-            cast("SizerApp", chunks.app).partitions.offer(chunk)
-        except Doubt as doubt:
-            exit_in_doubt(str(doubt))
-        except Exception as error:  # noqa: BLE001 - Faust would log it, drop the event and go on
-            exit_in_doubt(f"partition {chunk.partition}: a chunk was not taken", error=error)
 
 
 def rebalance_seconds(settings: Settings) -> float:
@@ -141,7 +109,6 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "web_enabled": settings.web_port != 0,
         "web_port": settings.web_port or None,
-        "stream_buffer_maxsize": _BUFFERED_CHUNKS,
         "stream_wait_empty": False,
         # Its check compares with the high waters, which are 0 for owned partitions.
         "recovery_consistency_check": False,
@@ -152,8 +119,8 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "broker_heartbeat_interval": settings.session_timeout / 6,
         "broker_rebalance_timeout": rebalance_timeout,
         "broker_request_timeout": rebalance_timeout + 30,
-        # Restoring fetches nothing: a long one must not look idle.
-        "broker_max_poll_interval": _DAY_SECONDS,
+        # aiokafka fetches nothing, and must not take that for idleness.
+        "broker_max_poll_interval": _NEVER_SECONDS,
     }
 
 

@@ -1,30 +1,24 @@
 """What one partition has been sent and not yet processed: in order, without overlap or gap, fills first."""
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Any, NamedTuple
 
+from app.errors import Doubt
 from app.topics import FILLS, INPUTS, SIGNALS
-
-RECORDS_LIMIT = 4_000
-CHUNKS_LIMIT = 32
-_offset_of = attrgetter("offset")
 
 
 class Chunk(NamedTuple):
-    """What one fetch brought of one partition of a topic. `records` are the consumer's own, raw."""
+    """What was read at once of one partition of a topic."""
 
     topic: str
-    """Real name."""
     partition: int
     position: int
     """Where it was read from: no record between this offset and the first of `records` was left out."""
     next_position: int
     """Where to read on: behind the last record and whatever markers and aborted records follow it."""
-    end: int
-    """Where the readable log ended when it was fetched."""
+    is_last: bool
+    """Whether the readable log ended there."""
     records: Sequence[Any]
 
 
@@ -38,51 +32,48 @@ class Piece(NamedTuple):
 
 
 class Inbox:
-    """The chunks of one partition that wait, by topic.
-
-    A chunk from before the expected position overlaps: what is known of it is skipped, the position never moves
-    back. One from beyond leaves a gap: it is not taken, and has to be read again from the expected position. Both
-    happen when a fetch and a seek cross each other.
-    """
+    """The records of one partition that wait, by topic (logical name)."""
 
     def __init__(self, positions: Mapping[str, int], ends: Mapping[str, int]) -> None:
         """`positions`: where each input topic goes on, by logical name; `ends`: where its readable log ends."""
         self._expected = dict(positions)
-        self._taken = dict(positions)
-        self._ends = dict(ends)
         self._waiting: dict[str, deque[Piece]] = {topic: deque() for topic in INPUTS}
+        self._counts = dict.fromkeys(INPUTS, 0)
+        self._may_be_more_fills = positions[FILLS] < ends[FILLS]
 
     @property
     def expected(self) -> Mapping[str, int]:
         """The position from which each topic has to be read, by logical name."""
         return self._expected
 
-    def has_room(self, topic: str) -> bool:
-        """Tell whether more should be fetched of a topic (logical name).
+    @property
+    def ready(self) -> int:
+        """How many records may be processed now."""
+        return self._counts[FILLS] + (0 if self._may_be_more_fills else self._counts[SIGNALS])
 
-        Each has room of its own: signals that wait for fills on their way must not keep these out.
-        """
-        waiting = self._waiting[topic]
-        return len(waiting) < CHUNKS_LIMIT and sum(len(piece.records) for piece in waiting) < RECORDS_LIMIT
+    @property
+    def held_up(self) -> int:
+        """How many signals wait for fills that are still on their way."""
+        return self._counts[SIGNALS] if self._may_be_more_fills else 0
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to take."""
+        """Whether there is something to take; a position may have to be moved where no record is."""
         return self._next_topic() is not None
 
-    def offer(self, topic: str, chunk: Chunk) -> bool:
-        """Take a chunk of a topic (logical name); False if there is a gap before it."""
-        expected = self._expected[topic]
-        if chunk.position > expected:
-            return False
-        self._ends[topic] = max(self._ends[topic], chunk.end)
+    def offer(self, chunk: Chunk) -> None:
+        """Take a chunk. Raises Doubt if it is not what follows: no record may be left out or come twice."""
+        topic, expected = chunk.topic, self._expected[chunk.topic]
+        first = chunk.records[0].offset if chunk.records else expected
+        if chunk.position != expected or first < expected:
+            start = min(chunk.position, first)
+            raise Doubt(f"partition {chunk.partition}: {topic} was read from offset {start} instead of {expected}")
         if chunk.next_position > expected:
-            records = chunk.records
-            if chunk.position < expected:
-                records = records[bisect_left(records, expected, key=_offset_of) :]
-            self._waiting[topic].append(Piece(topic, records, chunk.next_position))
+            self._waiting[topic].append(Piece(topic, chunk.records, chunk.next_position))
+            self._counts[topic] += len(chunk.records)
             self._expected[topic] = chunk.next_position
-        return True
+        if topic == FILLS:
+            self._may_be_more_fills = not chunk.is_last
 
     def take(self, limit: int) -> Piece | None:
         """Take up to `limit` records of one topic, None if nothing may be processed now."""
@@ -94,7 +85,7 @@ class Inbox:
             rest = piece._replace(records=piece.records[limit:])
             self._waiting[topic].appendleft(rest)
             piece = Piece(topic, piece.records[:limit], piece.records[limit - 1].offset + 1)
-        self._taken[topic] = piece.next_position
+        self._counts[topic] -= len(piece.records)
         return piece
 
     def _next_topic(self) -> str | None:
@@ -104,6 +95,6 @@ class Inbox:
         """
         if self._waiting[FILLS]:
             return FILLS
-        if self._waiting[SIGNALS] and self._taken[FILLS] >= self._ends[FILLS]:
+        if self._waiting[SIGNALS] and not self._may_be_more_fills:
             return SIGNALS
         return None

@@ -16,16 +16,17 @@ from app.processor import TABLES, Processor
 from app.processor.partitioners import partitioner
 from app.settings import Settings
 from app.stream.doubt import exit_in_doubt
-from app.stream.inbox import Chunk, Inbox
+from app.stream.inbox import Inbox
 from app.stream.producers import Producers
+from app.stream.reader import InputReader
 from app.stream.restore import prepare_standby, restore
+from app.stream.standby import StandbyReader
 from app.stream.startup import InputState, check_changelogs, check_partition, find_changelog_ends
-from app.stream.store import LocalTables, PartitionStore
+from app.stream.store import LocalTable, LocalTables, PartitionStore
 from app.stream.task import PartitionTask
 from app.stream.topics import TopicFacts, changelog_topic, check_topics
 from app.topics import INPUTS, OUTPUTS, SIGNALS
 
-_GAPS_LIMIT = 20
 _INCOMPLETE_SECONDS = 5.0
 """Beyond a session, in which a member that subscribed to less is gone and the group moves partitions again."""
 
@@ -37,20 +38,15 @@ T = TypeVar("T")
 class Partitions:
     """Opens, keeps and closes the tasks of the partitions that the group assigns to this worker."""
 
-    def __init__(
-        self, settings: Settings, policy: Policy, facts: TopicFacts, read_again: Callable[[TP, int], None]
-    ) -> None:
-        """`read_again`: called with an input partition and the offset from which it has to be read once more."""
+    def __init__(self, settings: Settings, policy: Policy, facts: TopicFacts) -> None:
+        """Nothing is connected or opened before the first assignment."""
         self._settings = settings
         self._policy = policy
         self._facts = facts
-        self._read_again = read_again
         self._logical = {settings.topic(topic): topic for topic in INPUTS}
         self._names = {topic: settings.topic(topic) for topic in OUTPUTS}
         self._names |= {table: changelog_topic(settings, table) for table in TABLES}
         self._tasks: dict[int, PartitionTask] = {}
-        self._owned: set[int] = set()
-        self._gaps: dict[TP, int] = {}
         self._generation = 0
         self._is_moving = False
         self.waits_for_group = True
@@ -60,23 +56,13 @@ class Partitions:
         self.local_tables = LocalTables(settings.data_dir / settings.app_id, facts.changelog_ids)
         # Opening and committing wait for brokers; the threads do next to nothing else.
         self._executor = ThreadPoolExecutor(max_workers=32, thread_name_prefix="partition")
+        self._reader = InputReader(settings)
+        self._standbys = StandbyReader(settings)
 
     @property
     def tasks(self) -> Mapping[int, PartitionTask]:
         """The tasks by partition."""
         return self._tasks
-
-    def owns(self, partition: int) -> bool:
-        """Tell whether the partition's local rows are its task's, also while that is being opened."""
-        return partition in self._owned
-
-    def positions(self) -> dict[TP, int]:
-        """Return where each owned input partition has to be read from."""
-        return {
-            TP(name, partition): task.inbox.expected[topic]
-            for partition, task in self._tasks.items()
-            for name, topic in self._logical.items()
-        }
 
     def committed_positions(self) -> dict[TP, int]:
         """Return up to where each owned input partition is processed for good."""
@@ -89,35 +75,6 @@ class Partitions:
     def places(self) -> dict[TP, int]:
         """Return up to where each owned input partition is processed for good; none while they move."""
         return {} if self._is_moving else self.committed_positions()
-
-    def has_room(self, tp: TP) -> bool:
-        """Tell whether more should be fetched of an input partition."""
-        task = self._tasks.get(tp.partition)
-        return task is not None and task.inbox.has_room(self._logical[tp.topic])
-
-    def offer(self, chunk: Chunk) -> None:
-        """Give a chunk of an input partition to its task, if this worker still has it."""
-        task = self._tasks.get(chunk.partition)
-        if task is None:
-            return
-        tp = TP(chunk.topic, chunk.partition)
-        topic = self._logical[chunk.topic]
-        expected = task.inbox.expected[topic]
-        if chunk.end < expected:
-            raise Doubt(
-                f"partition {tp.partition}: {tp.topic} ends at offset {chunk.end} though it was read up to {expected}:"
-                " it was created again, or has lost records"
-            )
-        if task.offer(topic, chunk):
-            self._gaps.pop(tp, None)
-            return
-        self._gaps[tp] = self._gaps.get(tp, 0) + 1
-        if self._gaps[tp] > _GAPS_LIMIT:
-            raise Doubt(
-                f"partition {tp.partition}: {tp.topic} cannot be read from offset {expected}, only from"
-                f" {chunk.position}: its records may have been deleted before they were processed"
-            )
-        self._read_again(tp, expected)
 
     async def pause(self) -> None:
         """Finish what is in flight and begin nothing; before the group moves partitions.
@@ -139,11 +96,11 @@ class Partitions:
         # If the group went through a generation without this worker, another may have had its partitions meanwhile.
         is_unbroken = generation == self._generation + 1
         self._generation = generation
+        await self._standbys.stop()
         gone = [partition for partition in self._tasks if not is_unbroken or partition not in owned]
         await self._close(gone)
         standby = {tp.partition for tp in standbys} - owned
         self.local_tables.close_all_but(owned | standby)
-        self._owned = owned
         new = sorted(owned - self._tasks.keys())
         started = time.monotonic()
         opened = await asyncio.gather(*(self._in_thread(self._open, partition) for partition in new))
@@ -155,6 +112,8 @@ class Partitions:
             return
         for task in self._tasks.values():
             task.resume()
+        self._reader.assign(self._tasks)
+        self._standbys.assign(self._changelogs(standby))
         self._is_moving = False
         _log.info(
             "assigned",
@@ -173,6 +132,7 @@ class Partitions:
         """
         self._is_closed = True
         self._forget_incomplete()
+        self._reader.close()
         await self._close(list(self._tasks))
 
     async def _active_partitions(self, actives: set[TP]) -> set[int]:
@@ -269,7 +229,15 @@ class Partitions:
             Inbox(state.positions, state.ends),
             topic_names=self._names,
             executor=self._executor,
+            on_taken=self._reader.look,
         )
+
+    def _changelogs(self, partitions: set[int]) -> dict[tuple[str, int], LocalTable]:
+        return {
+            (self._names[table], partition): local
+            for partition in sorted(partitions)
+            for table, local in self.local_tables.partition(partition).items()
+        }
 
     def _prepare_standby(self, partition: int) -> None:
         tables = self.local_tables.partition(partition)

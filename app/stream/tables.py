@@ -1,26 +1,24 @@
-"""The three tables as Faust sees them: it assigns them, names their changelogs and keeps the standbys."""
+"""The three tables as Faust sees them: it assigns them and names their changelogs."""
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from typing import TYPE_CHECKING, Any
 
 import faust
 from faust.stores.base import Store
 from faust.tables import TableManager
-from faust.types import TP, EventT
+from faust.types import TP
 
-from app.stream.doubt import exit_in_doubt
-from app.stream.inbox import Chunk
 from app.stream.store import LocalTable
 from app.stream.topics import changelog_topic
 
 if TYPE_CHECKING:
     from app.stream.faust_app import SizerApp
 
-_READ_ONLY = "rows are written by the tasks of the partitions only"
+_READ_ONLY = "rows are written by the partitions' tasks and standbys only"
 
 
 class RowStore(Store[bytes, bytes]):
-    """A table's rows on this worker. To be read; written by the tasks, and by Faust's recovery on standbys."""
+    """A table's rows on this worker, to be read."""
 
     app: "SizerApp"
 
@@ -29,26 +27,9 @@ class RowStore(Store[bytes, bytes]):
         offset = self._local(tp.partition).next_offset - 1
         return None if offset < 0 else offset
 
-    def apply_changelog_batch(self, batch: Iterable[EventT[Any]], *_: Any, **__: Any) -> None:
-        """Write chunks of the changelog to standby partitions.
-
-        An owned partition is its task's: chunks from its time as a standby may still come out of Faust's buffers, and
-        would put old rows over new ones.
-        """
-        for event in batch:
-            if not self.app.partitions.owns(event.message.partition):
-                try:
-                    self._apply(event.message.tp, cast("Chunk", event.value))
-                except Exception as error:  # noqa: BLE001 - Faust would log it and leave the row out
-                    exit_in_doubt(f"standby of partition {event.message.partition} could not be written", error=error)
-
-    def _apply(self, tp: TP, chunk: Chunk) -> None:
-        local = self._local(tp.partition)
-        if chunk.position > local.next_offset:
-            self.app.chunk_consumer.mend_standby(self.table_name, tp)
-        elif chunk.next_position > local.next_offset:
-            rows = [(row.key, row.value) for row in chunk.records if row.offset >= local.next_offset]
-            local.write(rows, chunk.next_position - 1)
+    def apply_changelog_batch(self, *_: Any, **__: Any) -> None:
+        """Refuse: Faust reads no changelog here, and nobody but the partitions writes."""
+        raise TypeError(_READ_ONLY)
 
     def _local(self, partition: int) -> LocalTable:
         return self.app.partitions.local_tables.open(self.table_name, partition)
@@ -116,7 +97,7 @@ class RowTable(faust.Table[bytes, bytes]):
 
 
 class Tables(TableManager):
-    """Faust's table manager, which has the tasks opened before its recovery begins."""
+    """Faust's table manager, which has the partitions taken up when the group has assigned them."""
 
     app: "SizerApp"
 
@@ -128,7 +109,7 @@ class Tables(TableManager):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Take up a new assignment: fence and restore the owned partitions, then let Faust care for the standbys."""
+        """Take up a new assignment, before Faust's recovery, which finds nothing left to do."""
         assignor = self.app.assignor
         await self.app.partitions.rebalance(generation_id, assignor.assigned_actives(), assignor.assigned_standbys())
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)

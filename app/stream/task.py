@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 
 from app.errors import Doubt
-from app.processor import Change, Processor, Record
+from app.processor import Change, Processor
 from app.stream.doubt import exit_in_doubt
-from app.stream.inbox import Chunk, Inbox, Piece
+from app.stream.inbox import Inbox, Piece
 from app.stream.producers import Producers
 from app.stream.store import PartitionStore
 
@@ -42,8 +42,12 @@ class PartitionTask:
         *,
         topic_names: Mapping[str, str],
         executor: Executor,
+        on_taken: Callable[[], None],
     ) -> None:
-        """`topic_names`: real names of the output topics by logical name and of the changelogs by table."""
+        """`topic_names`: real names of the output topics by logical name and of the changelogs by table.
+
+        `on_taken`: called when the inbox has become emptier.
+        """
         self.partition = partition
         self.processor = processor
         self.inbox = inbox
@@ -52,17 +56,16 @@ class PartitionTask:
         self._producers = producers
         self._topic_names = topic_names
         self._executor = executor
+        self._on_taken = on_taken
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_paused = False
         self._running = asyncio.create_task(self._run(), name=f"partition {partition}")
 
-    def offer(self, topic: str, chunk: Chunk) -> bool:
-        """Take a chunk of an input topic (logical name); False if it leaves a gap and has to be read again."""
-        is_taken = self.inbox.offer(topic, chunk)
+    def wake(self) -> None:
+        """Process what is in the inbox."""
         self._wake.set()
-        return is_taken
 
     async def pause(self) -> None:
         """Begin no further transaction; return when the current one is committed."""
@@ -106,6 +109,7 @@ class PartitionTask:
             piece = self.inbox.take(min(_SLICE, BATCH_LIMIT - count))
             if piece is None:
                 break
+            self._on_taken()
             self._process(piece)
             count += len(piece.records)
             await asyncio.sleep(0)
@@ -118,15 +122,13 @@ class PartitionTask:
 
     def _process(self, piece: Piece) -> None:
         process = self.processor.process
-        topic, partition = piece.topic, self.partition
         for record in piece.records:
-            clock = time.time_ns() // 1000
-            outcome = process(Record(topic, partition, record.offset, record.key, record.value, record.headers), clock)
+            outcome = process(record, time.time_ns() // 1000)
             # Sent at once: while the next records are processed, these are on their way.
             for produced in outcome.produced:
                 name = self._topic_names[produced.topic]
                 self._producers.produce(name, produced.key, produced.value, produced.headers)
-        self.processor.advance(topic, piece.next_position)
+        self.processor.advance(piece.topic, piece.next_position)
 
     def _produce_rows(self, changes: list[Change]) -> Mapping[str, list[tuple[bytes, bytes | None]]]:
         rows: defaultdict[str, list[tuple[bytes, bytes | None]]] = defaultdict(list)

@@ -102,7 +102,7 @@ async def _stop(app: SizerApp, error: UserError | None = None) -> None:
     await app.partitions.close()
     is_clean.set()
     # A wait for a service that is stopping may be cancelled by it, or, if it went down already, never end.
-    for ending in (app.chunk_consumer.leave(hints), app.stop()):
+    for ending in (app.group_member.leave(hints), app.stop()):
         with suppress(Exception, asyncio.CancelledError):
             await asyncio.wait_for(ending, _FAUST_SECONDS)
     watchdog.cancel()  # else a refusal could be told twice

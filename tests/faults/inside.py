@@ -46,47 +46,42 @@ def _lines() -> Iterator[str]:
 
 def _own(app: SizerApp) -> Iterator[str]:
     partitions: Any = app.partitions
-    yield f"partitions: moving {partitions._is_moving}, owned {sorted(partitions._owned)}"
+    reader, standbys = partitions._reader, partitions._standbys
+    yield f"partitions: moving {partitions._is_moving}, waits for group {partitions.waits_for_group}"
+    yield (
+        f"reader: wants more {reader._more.is_set()}, new assignment {reader._assignment is not reader._current},"
+        f" positions {reader._assignment.positions}, paused {reader._paused}, task {reader._running}"
+    )
+    yield f"standbys: wants more {standbys._more.is_set()}, idle {standbys._idle.is_set()}, of {list(standbys._tables)}"
     for number, task in app.partitions.tasks.items():
         inbox: Any = task.inbox
-        waiting = {topic: sum(len(piece.records) for piece in pieces) for topic, pieces in inbox._waiting.items()}
         yield (
             f"task {number}: paused {task._is_paused}, idle {task._idle.is_set()}, expected {inbox._expected},"
-            f" taken {inbox._taken}, ends {inbox._ends}, waiting {waiting}, committed {task.committed_positions}"
+            f" waiting {inbox._counts}, may be more fills {inbox._may_be_more_fills},"
+            f" committed {task.committed_positions}"
         )
 
 
 def _faust(app: SizerApp) -> Iterator[str]:
-    consumer: Any = app.consumer
-    yield (
-        f"faust: flow {consumer.flow_active}, rebalancing {app.rebalancing}, generation {app.consumer_generation_id},"
-        f" active {sorted(consumer._active_partitions or ())}, paused {sorted(consumer._paused_partitions)},"
-        f" fetcher {app._fetcher.state if app._fetcher else None}"
-    )
+    yield f"faust: rebalancing {app.rebalancing}, generation {app.consumer_generation_id}"
 
 
 def _aiokafka(app: SizerApp) -> Iterator[str]:
-    consumer: Any = app.chunk_consumer._thread._consumer
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher
+    consumer: Any = app.group_member._thread._consumer
+    coordinator = consumer._coordinator
     subscription = consumer._subscription.subscription
     yield (
         f"group: generation {coordinator.generation}, member {coordinator.member_id!r},"
         f" coordinator {coordinator.coordinator_id}, rejoin {coordinator._rejoin_needed_fut.done()},"
         f" heartbeats {coordinator._heartbeat_task}, reassignment {subscription._reassignment_in_progress}"
     )
-    yield f"fetcher: in flight {fetcher._in_flight}, records {list(fetcher._records)}, task {fetcher._fetch_task}"
-    assignment = subscription.assignment
-    for tp in sorted(assignment.tps):
-        state = assignment.state_value(tp)
-        leader = consumer._client.cluster.leader_for_partition(tp)
-        yield f"  {tp.topic} {tp.partition}: {state}, paused {state.paused}, lso {state.lso}, leader {leader}"
     for where, connection in consumer._client._conns.items():
         requests = [type(request).__name__ for _, request, _ in connection._requests]
         yield f"  connection {where}: connected {connection.connected()}, requests {requests}"
 
 
 def _tasks(app: SizerApp) -> Iterator[str]:
-    for loop in (app.loop, app.chunk_consumer._thread.thread_loop):
+    for loop in (app.loop, app.group_member._thread.thread_loop):
         for task in asyncio.all_tasks(loop):
             yield f"{task.get_name()[:60]}: {' < '.join(reversed(list(_places(task.get_coro()))))}"
 

@@ -1,5 +1,6 @@
 """The worker refuses to start, or to take a partition: status 2, one line that names the thing and the cure."""
 
+import signal
 import threading
 
 from confluent_kafka import Producer, TopicPartition
@@ -82,6 +83,23 @@ class TestRefusals:
         gone = [TopicPartition(settings.topic(SIGNALS), partition, -1) for partition in range(2)]
         for future in admin.delete_records(gone).values():
             future.result()
+        refuse(deployment, settings.topic(SIGNALS), "records were deleted before they were processed")
+
+    def test_records_are_deleted_under_a_worker(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        worker = deployment.started()
+        deployment.send(Traffic(SEED).signals(50))
+        deployment.wait_for_answers(50)
+        worker.send(signal.SIGSTOP)
+        deployment.read(SIZED_ORDERS)  # takes longer than the worker's last fetch may wait in the broker
+        deployment.send(Traffic(SEED + 1).signals(50))
+        gone = [TopicPartition(settings.topic(SIGNALS), partition, -1) for partition in range(2)]
+        admin = self.admin(deployment)
+        for future in admin.delete_records(gone).values():
+            future.result()
+        worker.send(signal.SIGCONT)
+        assert worker.wait() in (2, 70)
+        assert "deleted before they were processed" in worker.said
         refuse(deployment, settings.topic(SIGNALS), "records were deleted before they were processed")
 
     def test_there_are_answers_but_no_state(self, deployment: Deployment) -> None:

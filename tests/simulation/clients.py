@@ -26,18 +26,33 @@ class Consumer:
 
     def __init__(self, config: dict[str, Any]) -> None:
         assert config["isolation.level"] == "read_committed"
-        assert config["auto.offset.reset"] == "earliest"
-        assert config["enable.partition.eof"]
+        assert config["auto.offset.reset"] in ("earliest", "error")
+        self._is_reset = config["auto.offset.reset"] == "earliest"
+        self._tells_ends = config.get("enable.partition.eof", False)
         self._network = Network.active
         self._positions: dict[tuple[str, int], int] = {}
         self._told: dict[tuple[str, int], int] = {}
+        self._ends: dict[tuple[str, int], int] = {}
+        self._paused: set[tuple[str, int]] = set()
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         self._positions = {(where.topic, where.partition): where.offset for where in partitions}
         self._told.clear()
+        self._ends.clear()
+        self._paused.clear()
 
-    def get_watermark_offsets(self, partition: TopicPartition, timeout: float = -1) -> tuple[int, int]:
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        self._paused |= {(where.topic, where.partition) for where in partitions}
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        self._paused -= {(where.topic, where.partition) for where in partitions}
+
+    def get_watermark_offsets(
+        self, partition: TopicPartition, timeout: float = -1, *, cached: bool = False
+    ) -> tuple[int, int]:
         log = self._network.cluster.log(partition.topic, partition.partition)
+        if cached:
+            return log.start, self._ends.get((partition.topic, partition.partition), _NO_OFFSET)
         return self._network.read(f"watermarks {log.topic}/{log.partition}", lambda: (log.start, log.stable), timeout)
 
     def poll(self, timeout: float = -1) -> Message | None:
@@ -56,33 +71,51 @@ class Consumer:
         self._positions.clear()
 
     def _is_ready(self) -> bool:
-        if self._network.is_away():
+        return not self._network.is_away() and any(map(self._has_news, self._positions))
+
+    def _has_news(self, where: tuple[str, int]) -> bool:
+        log, position = self._network.cluster.logs[where], self._positions[where]
+        if where in self._paused:
             return False
-        return any(
-            position < self._network.cluster.logs[where].stable or self._told.get(where) != position
-            for where, position in self._positions.items()
-        )
+        is_told = self._told.get(where) == position
+        return position < log.stable or (not is_told and (self._tells_ends or position > log.end))
 
     def _take(self, limit: int) -> list[Message]:
+        """Take what a fetch has brought: of some partitions, in some order, up to some record."""
         found: list[Message] = []
         if self._network.is_away():
             return found
-        for where, position in self._positions.items():
-            log = self._network.cluster.logs[where]
-            if not log.start <= position <= log.end:
-                position = log.start  # noqa: PLW2901 - auto.offset.reset
-            for entry in log.committed(position):
-                if len(found) == limit:
-                    break
-                found.append(Message(*where, entry.offset, entry, None))
-                position = entry.offset + 1  # noqa: PLW2901 - read on behind it
-            else:
-                position = max(position, log.stable)  # noqa: PLW2901 - behind markers and what was aborted
-                if self._told.get(where) != position and len(found) < limit:
-                    self._told[where] = position
-                    found.append(Message(*where, position, None, KafkaError._PARTITION_EOF))
-            self._positions[where] = position
+        dice = self._network.scheduler.random
+        news = [where for where in self._positions if self._has_news(where)]
+        dice.shuffle(news)
+        for where in news:
+            if len(found) < limit:
+                self._take_from(where, found, limit)
+        if not self._is_reset and self._network.fault_chance and found and dice.random() < self._network.fault_chance:
+            found.append(Message(None, None, None, None, KafkaError._ALL_BROKERS_DOWN))
         return found
+
+    def _take_from(self, where: tuple[str, int], found: list[Message], limit: int) -> None:
+        log, position = self._network.cluster.logs[where], self._positions[where]
+        if not log.start <= position <= log.end:
+            if not self._is_reset:
+                self._told[where] = position
+                self._paused.add(where)  # librdkafka does not fetch it any more
+                found.append(Message(*where, position, None, KafkaError._AUTO_OFFSET_RESET))
+                return
+            position = log.start
+        self._ends[where] = log.end
+        for entry in log.committed(position):
+            if len(found) == limit:
+                break
+            found.append(Message(*where, entry.offset, entry, None))
+            position = entry.offset + 1
+        else:
+            position = max(position, log.stable)  # behind markers and what was aborted
+            if self._tells_ends and self._told.get(where) != position and len(found) < limit:
+                self._told[where] = position
+                found.append(Message(*where, position, None, KafkaError._PARTITION_EOF))
+        self._positions[where] = position
 
 
 class AdminClient:

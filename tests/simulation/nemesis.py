@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from tests.simulation.process import Feed, Process
+from tests.simulation.process import Process
 from tests.simulation.scheduler import DAY, HOUR, MILLISECOND, SECOND
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ KINDS = {
     "minutes": 4,
     "hours": 1,
     "days": 1,
-    "repeat chunk": 5,
-    "swap chunks": 5,
-    "rewind": 4,
-    "skip": 5,
 }
 
 
@@ -43,7 +39,6 @@ class Nemesis:
         """`kinds`: what may go wrong; None: each schedule has a mixture of its own."""
         self.world = world
         self.counts: Counter[str] = Counter()
-        self.stale_chance = 0.3
         self._long_passes = 2
         dice = world.scheduler.random
         if kinds is None:  # some kinds not at all, so that others show what they do alone
@@ -178,40 +173,3 @@ class Nemesis:
             self._long_passes -= 1
         self.world.scheduler.now += time
         return self._say(f"{time / SECOND} s pass")
-
-    def _feed(self) -> Feed | None:
-        feeds = self.world.feeds()
-        return self.world.scheduler.random.choice(feeds) if feeds else None
-
-    def _repeat_chunk(self) -> bool:
-        feed = self._feed()
-        if feed is None or not feed.in_flight:
-            return False
-        index = self.world.scheduler.random.randrange(len(feed.in_flight))
-        return self._say("repeat: " + feed.deliver(index, is_kept=True, is_stale_too=True))
-
-    def _swap_chunks(self) -> bool:
-        feed = self._feed()
-        if feed is None or len(feed.in_flight) < 2:
-            return False
-        index = self.world.scheduler.random.randrange(1, len(feed.in_flight))
-        return self._say("out of order: " + feed.deliver(index, is_kept=False, is_stale_too=False))
-
-    def _rewind(self) -> bool:
-        feed = self._feed()
-        if feed is None or not feed.positions:
-            return False
-        tp = self.world.scheduler.random.choice(list(feed.positions))
-        feed.positions[tp] = max(0, feed.positions[tp] - self.world.scheduler.random.randrange(1, 20))
-        return self._say(f"{tp.topic}/{tp.partition} read again from {feed.positions[tp]}")
-
-    def _skip(self) -> bool:
-        feed = self._feed()
-        if feed is None or not feed.positions:
-            return False
-        tp = self.world.scheduler.random.choice(list(feed.positions))
-        position = feed.positions[tp] + self.world.scheduler.random.randrange(1, 6)
-        if position >= self.world.cluster.log(*tp).stable:
-            return False  # nothing would come that shows the gap
-        feed.positions[tp] = position
-        return self._say(f"{tp.topic}/{tp.partition} read on from {feed.positions[tp]}: a gap")

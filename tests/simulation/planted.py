@@ -11,6 +11,7 @@ from app.processor.state import PartitionState
 from app.settings import Settings
 from app.stream.inbox import Chunk, Inbox
 from app.stream.producers import Producers
+from app.stream.reader import _Assignment
 from app.stream.task import PartitionTask
 from app.stream.topics import changelog_topic
 from tests.simulation.cluster import Cluster
@@ -20,17 +21,22 @@ Put = Callable[[Any, str, Any], None]
 
 
 def position_moves_back(put: Put) -> None:
-    """Take an overlapping chunk once more, and the position with it."""
-    offer = Inbox.offer
+    """Read on from before the task's position after a rebalance, as from offsets in the group, and move back to it."""
+    assign, offer = _Assignment.__init__, Inbox.offer
 
-    def careless(self: Inbox, topic: str, chunk: Chunk) -> bool:
-        self._expected[topic] = min(self._expected[topic], chunk.next_position, max(chunk.position, 0))
-        return offer(self, topic, chunk)
+    def from_before(self: _Assignment, tasks: Mapping[int, Any]) -> None:
+        assign(self, tasks)
+        self.positions = {where: max(0, position - 3) for where, position in self.positions.items()}
+
+    def careless(self: Inbox, chunk: Chunk) -> None:
+        self._expected[chunk.topic] = chunk.position
+        offer(self, chunk)
 
     def advance(self: PartitionState, topic: str, position: int) -> None:
         self._positions[topic] = position
         self._moved = True
 
+    put(_Assignment, "__init__", from_before)
     put(Inbox, "offer", careless)
     put(PartitionState, "advance", advance)
 

@@ -25,17 +25,19 @@ class Message:
 
     __slots__ = ("_error", "_headers", "_key", "_offset", "_partition", "_topic", "_value")
 
-    def __init__(self, topic: str, partition: int, offset: int | None, entry: Entry | None, code: int | None) -> None:
+    def __init__(
+        self, topic: str | None, partition: int | None, offset: int | None, entry: Entry | None, code: int | None
+    ) -> None:
         self._topic, self._partition, self._offset = topic, partition, offset
         self._key = None if entry is None else entry.key
         self._value = None if entry is None else entry.value
         self._headers = None if entry is None else list(entry.headers) or None
         self._error = None if code is None else KafkaError(code)
 
-    def topic(self) -> str:
+    def topic(self) -> str | None:
         return self._topic
 
-    def partition(self) -> int:
+    def partition(self) -> int | None:
         return self._partition
 
     def offset(self) -> int | None:

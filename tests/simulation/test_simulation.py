@@ -14,7 +14,7 @@ REPLAYED = 7
 JOBS = 2
 
 FOUND_WITHIN = {
-    "position_moves_back": (30, "rewind,repeat chunk"),
+    "position_moves_back": (60, "rebalance,freeze,thaw"),
     "restore_before_fence": (700, "freeze,thaw,broker away"),
     "write_before_commit": (150, "kill,broker away"),
     "duplicates_forgotten": (60, "kill,wipe"),

@@ -1,91 +1,161 @@
-"""A standby's rows are its changelog, without a gap, and an owner's rows are nobody else's business."""
+"""A standby's rows are its changelog's, and nothing is written while the group moves partitions."""
 
+import asyncio
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NoReturn
 
 import pytest
-from faust.types import TP
+from confluent_kafka import KafkaError
 
 from app.core.policy import TABLE_POLICY
 from app.processor import TABLES
 from app.settings import Settings
+from app.stream import standby
 from app.stream.faust_app import SizerApp
-from app.stream.inbox import Chunk
-from app.stream.store import LocalTables
+from app.stream.standby import StandbyReader
+from app.stream.store import LocalTable, LocalTables
 from app.stream.tables import RowStore
+from tests.unit.clients import Consumer, Message, until
+
+CHANGELOG = "orders-changelog"
 
 
-class Row(NamedTuple):
-    offset: int
-    key: bytes
-    value: bytes | None
-
-
-class Standby:
-    """The store of the table `orders`, with its surroundings replaced."""
-
-    def __init__(self, folder: Path) -> None:
-        self.app = SizerApp(Settings(data_dir=folder), TABLE_POLICY)
-        self.local = LocalTables(folder, dict.fromkeys(TABLES, "id"))
-        self.mended: list[tuple[str, TP]] = []
-        self.owned: set[int] = set()
-        partitions: Any = SimpleNamespace(
-            local_tables=self.local, owns=self.owned.__contains__, tasks={0: None, 1: None}
-        )
-        self.app.partitions = partitions
-        consumer: Any = SimpleNamespace(mend_standby=lambda table, tp: self.mended.append((table, tp)))
-        self.app._consumer = consumer
-        self.store: RowStore = self.app.tables["orders"].data
-
-    def apply(self, position: int, next_position: int, *rows: Row, partition: int = 0) -> None:
-        tp = TP("changelog", partition)
-        event: Any = SimpleNamespace(
-            message=SimpleNamespace(tp=tp, partition=partition),
-            value=Chunk(*tp, position, next_position, next_position, rows),
-        )
-        self.store.apply_changelog_batch([event], None, None)
+class Ended(BaseException):
+    """The process ended in doubt."""
 
 
 @pytest.fixture
-def standby(tmp_path: Path) -> Standby:
-    return Standby(tmp_path)
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    reasons: list[str] = []
+
+    def end(message: str, **_: Any) -> NoReturn:
+        reasons.append(message)
+        raise Ended
+
+    monkeypatch.setattr(standby, "exit_in_doubt", end)
+    return reasons
 
 
-def test_chunks_are_applied_in_order_and_overlaps_once(standby: Standby) -> None:
-    assert standby.store.persisted_offset(TP("changelog", 0)) is None
-    standby.apply(0, 3, Row(0, b"a", b"1"), Row(1, b"b", b"1"))
-    standby.apply(1, 5, Row(1, b"b", b"0"), Row(3, b"a", None), Row(4, b"c", b"2"))
-    standby.apply(0, 3, Row(0, b"a", b"1"))
-    assert dict(standby.store) == {b"b": b"1", b"c": b"2"}
-    assert (standby.store[b"c"], len(standby.store)) == (b"2", 2)
-    assert sorted(standby.store.items()) == [(b"b", b"1"), (b"c", b"2")]
-    assert b"b" in standby.app.tables["orders"]
-    assert b"a" not in standby.store
-    assert standby.store.persisted_offset(TP("changelog", 0)) == 4
-    assert standby.mended == []
+@pytest.fixture
+def table(tmp_path: Path) -> LocalTable:
+    return LocalTables(tmp_path, dict.fromkeys(TABLES, "id")).open("orders", 0)
+
+
+def reader(messages: Iterable[Message] = ()) -> StandbyReader:
+    made = StandbyReader(Settings())
+    made._consumer = Consumer({})  # type: ignore[assignment]  # looks like one
+    Consumer.latest.coming.extend(messages)
+    return made
+
+
+def row(offset: int, key: bytes, value: bytes | None) -> Message:
+    return Message(CHANGELOG, 0, offset, value, key)
+
+
+def test_rows_are_written_from_where_the_local_ones_end(table: LocalTable, ended: list[str]) -> None:
+    table.write([(b"a", b"0")], 4)
+
+    async def play() -> None:
+        made = reader([row(5, b"b", b"1"), row(7, b"a", None), row(8, b"c", b"2")])
+        made.assign({(CHANGELOG, 0): table})
+        await until(lambda: table.next_offset == 9)
+        await made.stop()
+
+    asyncio.run(play())
+    assert Consumer.latest.assigned == [{(CHANGELOG, 0): 5}]
+    assert dict(table.scan(b"")) == {b"b": b"1", b"c": b"2"}
+    assert ended == []
+
+
+def test_nothing_is_written_once_it_has_stopped(
+    table: LocalTable, ended: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next writer may be the partition's task: it must find the last write finished, and no other after it."""
+    is_writing, may_write = threading.Event(), threading.Event()
+    write = LocalTable.write
+
+    def slow(self: LocalTable, *arguments: Any) -> None:
+        is_writing.set()
+        may_write.wait(20)
+        write(self, *arguments)
+
+    monkeypatch.setattr(LocalTable, "write", slow)
+
+    async def play() -> None:
+        made = reader([row(0, b"a", b"1")])
+        made.assign({(CHANGELOG, 0): table})
+        await until(is_writing.is_set)
+        stopping = asyncio.create_task(made.stop())
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        Consumer.latest.coming.append(row(1, b"a", b"2"))
+        may_write.set()
+        await stopping
+        assert table.get(b"a") == b"1"
+        made.assign({(CHANGELOG, 0): table})
+        await until(lambda: table.get(b"a") == b"2")
+        await made.stop()
+
+    asyncio.run(play())
+    assert ended == []
+
+
+def test_a_changelog_that_begins_later_by_now_is_read_from_there(table: LocalTable, ended: list[str]) -> None:
+    table.write([(b"a", b"0")], 4)
+
+    async def play() -> None:
+        made = reader([Message(CHANGELOG, 0, 5, code=KafkaError._AUTO_OFFSET_RESET)])
+        Consumer.latest.watermarks = (9, 12)
+        made.assign({(CHANGELOG, 0): table})
+        await until(lambda: len(Consumer.latest.assigned) == 2)
+        await made.stop()
+
+    asyncio.run(play())
+    assert Consumer.latest.assigned[-1] == {(CHANGELOG, 0): 9}
+    assert ended == []
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (KafkaError._AUTO_OFFSET_RESET, "ends at offset 3 in partition 0 but its standby was written up to 5"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "changelogs could not be read"),
+    ],
+)
+def test_what_waiting_does_not_mend_ends_in_doubt(table: LocalTable, ended: list[str], code: int, told: str) -> None:
+    table.write([(b"a", b"0")], 4)
+
+    async def play() -> None:
+        made = reader([Message(CHANGELOG, 0, 5, code=code)])
+        Consumer.latest.watermarks = (0, 3)
+        made.assign({(CHANGELOG, 0): table})
+        assert made._running is not None
+        await asyncio.wait([made._running])
+        assert isinstance(made._running.exception(), Ended)
+
+    asyncio.run(play())
+    assert len(ended) == 1
+    assert told in ended[0]
+
+
+def test_the_table_shows_the_owned_rows_and_takes_none(tmp_path: Path) -> None:
+    local = LocalTables(tmp_path, dict.fromkeys(TABLES, "id"))
+    app = SizerApp(Settings(data_dir=tmp_path), TABLE_POLICY)
+    partitions: Any = SimpleNamespace(local_tables=local, tasks={0: None, 1: None})
+    app.partitions = partitions
+    store: RowStore = app.tables["orders"].data
+    local.open("orders", 0).write([(b"b", b"1")], 3)
+    local.open("orders", 1).write([(b"c", b"2")], 0)
+    local.open("orders", 2).write([(b"standby", b"3")], 0)
+    assert dict(store) == {b"b": b"1", b"c": b"2"}
+    assert (store[b"c"], len(store)) == (b"2", 2)
+    assert sorted(store.items()) == [(b"b", b"1"), (b"c", b"2")]
+    assert b"b" in app.tables["orders"]
+    assert b"standby" not in store
     with pytest.raises(KeyError):
-        standby.store[b"a"]
-
-
-def test_a_gap_is_read_again_not_jumped_over(standby: Standby) -> None:
-    standby.apply(0, 3, Row(0, b"a", b"1"))
-    standby.apply(4, 6, Row(4, b"b", b"1"))
-    assert standby.mended == [("orders", TP("changelog", 0))]
-    assert dict(standby.store) == {b"a": b"1"}
-    assert standby.store.persisted_offset(TP("changelog", 0)) == 2
-
-
-def test_what_the_changelog_has_lost_by_age_is_no_gap(standby: Standby) -> None:
-    standby.local.open("orders", 0).begin_at(4)
-    standby.apply(4, 6, Row(4, b"b", b"1"))
-    assert standby.mended == []
-    assert dict(standby.store) == {b"b": b"1"}
-
-
-def test_an_owned_partition_is_not_touched(standby: Standby) -> None:
-    standby.owned.add(1)
-    standby.apply(0, 3, Row(0, b"a", b"old"), partition=1)
-    assert dict(standby.store) == {}
+        store[b"a"]
     with pytest.raises(TypeError, match="tasks"):
-        standby.store[b"a"] = b"1"
+        store[b"a"] = b"1"
