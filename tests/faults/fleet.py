@@ -19,7 +19,7 @@ from app.stream.doubt import DOUBT_STATUS
 _RESTART_SECONDS = 0.5
 _STOP_SECONDS = 30.0
 _STACKS_SECONDS = 5.0
-_SAID_LINES = 60
+_SAID_LINES = 400
 _COMMAND = [sys.executable, "-m", "tests.faults.worker", "worker"]
 
 

@@ -50,10 +50,13 @@ class Consumer:
     """Gives the messages of `coming`, all that there are at once; the latest one made is `latest`."""
 
     latest: "Consumer"
+    prepared: tuple[Message, ...] = ()
+    """What comes first from the next one that is made."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
-        self.coming: deque[Message] = deque()
+        self.coming: deque[Message] = deque(Consumer.prepared)
+        Consumer.prepared = ()
         self.assigned: list[dict[tuple[str, int], int]] = []
         self.calls: list[tuple[str, list[tuple[str, int]]]] = []
         self.watermarks = (0, 0)
@@ -73,6 +76,9 @@ class Consumer:
 
     def consume(self, limit: int, _: float) -> list[Message]:
         return [self.coming.popleft() for _ in range(min(limit, len(self.coming)))]
+
+    def close(self) -> None:
+        self.coming.clear()
 
     def get_watermark_offsets(self, *_: Any, **__: Any) -> tuple[int, int]:
         return self.watermarks

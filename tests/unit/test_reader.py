@@ -58,11 +58,10 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @asynccontextmanager
 async def reading(*messages: Message, tasks: dict[int, Task]) -> AsyncIterator[InputReader]:
     """Read with these messages coming first."""
+    Consumer.prepared = messages
     made = InputReader(Settings(topic_prefix="x."))
-    consumer = Consumer({})
-    consumer.coming.extend(messages)
-    made._consumer = consumer  # type: ignore[assignment]  # looks like one
     made.assign(tasks)
+    await until(lambda: made._consumer is not None)
     yield made
     made.close()
 
@@ -134,6 +133,7 @@ def test_what_was_read_for_a_former_assignment_is_read_again(ended: list[str], m
         async with reading(record(SIGNALS, 0), record(SIGNALS, 1), tasks={0: former}) as made:
             await until(lambda: made._assignment.tasks == {0: latter})
             monkeypatch.setattr(InputReader, "_read", read)
+            await until(lambda: made._current is made._assignment)
             Consumer.latest.coming.append(record(SIGNALS, 0))
             assert await latter.taken() == [(SIGNALS, 0)]
             assert not former.woken.is_set()
