@@ -5,10 +5,13 @@ anew. What counts is that there is work and nothing moves, not the clock alone, 
 there is work the brokers are asked, by a client of its own: what aiokafka knows is no evidence against aiokafka.
 
 aiokafka's heartbeats come from a thread of their own: they would go on though the event loop, in which everything else
-happens, stands still. A further thread looks at that.
+happens, stands still. A further thread looks at that. And where native code stops while it holds Python's lock (RocksDB
+when a disk does not answer, say) no thread of Python's can look at anything, nor is SIGTERM heard. A native one ends
+the process then, after it has written where all threads are.
 """
 
 import asyncio
+import faulthandler
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -79,12 +82,16 @@ async def watch(
 def watch_loop(
     loop: asyncio.AbstractEventLoop, *, stall_seconds: float = STALL_SECONDS, look_seconds: float = _LOOK_SECONDS
 ) -> None:
-    """Start a thread that exits in doubt when the event loop gets to nothing for so long."""
+    """Start a thread that exits in doubt when the event loop gets to nothing for so long.
+
+    When no thread gets to anything, the process ends a little later, with status 1: nobody could be asked for another.
+    """
     looks = round(stall_seconds / look_seconds)
     pause = threading.Event()
 
     def look() -> None:
         while True:
+            faulthandler.dump_traceback_later(stall_seconds + 2 * look_seconds, exit=True)
             turned = threading.Event()
             with suppress(RuntimeError):  # it is closed: the process is about to end
                 loop.call_soon_threadsafe(turned.set)

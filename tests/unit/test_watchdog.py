@@ -2,6 +2,8 @@
 
 import asyncio
 import queue
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
@@ -95,6 +97,7 @@ def test_an_event_loop_that_stands_still_ends(monkeypatch: pytest.MonkeyPatch) -
         threading.Event().wait()  # it does not return
 
     monkeypatch.setattr("app.stream.watchdog.exit_in_doubt", end)
+    monkeypatch.setattr("faulthandler.dump_traceback_later", lambda *_, **__: None)
     loop = asyncio.new_event_loop()
     call = loop.call_soon_threadsafe
     looks = 0
@@ -112,3 +115,18 @@ def test_an_event_loop_that_stands_still_ends(monkeypatch: pytest.MonkeyPatch) -
     assert said.empty()
     assert "stood still" in said.get(timeout=60)
     loop.close()
+
+
+def test_a_process_in_which_nothing_can_run_ends() -> None:
+    """Native code that waits and keeps Python's lock, as a database may: no thread and no signal handler gets on."""
+    script = """
+import asyncio, ctypes
+from app.stream.watchdog import watch_loop
+loop = asyncio.new_event_loop()
+watch_loop(loop, stall_seconds=0.2, look_seconds=0.1)
+loop.call_later(0.3, ctypes.PyDLL(None).sleep, 300)
+loop.run_forever()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "most recent call first" in ended.stderr
