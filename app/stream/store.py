@@ -169,12 +169,14 @@ class LocalTable:
         return self._open_once()
 
     def _open_once(self) -> Rdict:
+        options = _options()
+        families = {"default": options}  # else a database that exists takes the options that it had, and a cache alone
         expiry = EXPIRY_SECONDS.get(self.table)
         if expiry is None:
-            return Rdict(str(self.path), options=_options())
+            return Rdict(str(self.path), options, families)
         # With a time to live RocksDB drops old rows when it compacts, the offset too if it stays the same for so
         # long: then the table is restored from the beginning, which is what it needs after such a time anyway.
-        db = Rdict(str(self.path), options=_options(), access_type=AccessType.with_ttl(expiry))
+        db = Rdict(str(self.path), options, families, AccessType.with_ttl(expiry))
         db.set_options({"periodic_compaction_seconds": str(_DAY_SECONDS)})  # by itself once in 30 days
         return db
 

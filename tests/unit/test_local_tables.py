@@ -11,6 +11,7 @@ import pytest
 
 from app.errors import Doubt, UserError
 from app.processor import TABLES
+from app.stream import store
 from app.stream.data_dir import own
 from app.stream.store import LocalTable, LocalTables, PartitionStore
 
@@ -41,6 +42,21 @@ def test_rows_are_there_again_with_their_offset(name: str, tmp_path: Path) -> No
     assert list(again.scan(b"b")) == [(b"c", b"4")]
     again.clear()
     assert (again.next_offset, list(again.scan(b""))) == (0, [])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_all_tables_share_one_memory_also_those_that_were_there_before(name: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        tables = [LocalTable(name, tmp_path / which) for which in ("a", "b")]
+        for table in tables:
+            table.write([(b"a", b"1")], 0)
+        tables[0]._db.flush()
+        assert tables[0].get(b"a") == b"1"
+        used = [table._db.property_int_value("rocksdb.block-cache-usage") for table in tables]
+        assert used[0] == used[1] > 0
+        assert tables[1]._db.property_int_value("rocksdb.block-cache-capacity") == store._MEMORY_BYTES
+        for table in tables:
+            table.close()
 
 
 def test_a_kill_leaves_rows_and_offset_in_agreement(tmp_path: Path) -> None:
@@ -99,12 +115,12 @@ def test_a_full_disk_is_a_doubt_that_says_so(tmp_path: Path) -> None:
 
 def test_tables_of_a_topic_that_is_no_more_are_removed(tmp_path: Path) -> None:
     former = LocalTables(tmp_path, dict.fromkeys(TABLES, "former"))
-    store = PartitionStore(former.partition(3))
+    rows = PartitionStore(former.partition(3))
     former.open("orders", 3).write([(b"a", b"1")], 0)
-    assert store.get("orders", b"a") == b"1"
-    assert list(store.scan("orders", b"")) == [(b"a", b"1")]
+    assert rows.get("orders", b"a") == b"1"
+    assert list(rows.scan("orders", b"")) == [(b"a", b"1")]
     former.close_all_but([3])
-    assert store.get("orders", b"a") == b"1"
+    assert rows.get("orders", b"a") == b"1"
     former.close_all_but()
     now = LocalTables(tmp_path, dict.fromkeys(TABLES, "now"))
     assert not list(tmp_path.glob("*/former"))
