@@ -21,6 +21,8 @@ _MEMORY_BYTES = 128 * 1024 * 1024
 """Of all databases of the process together: blocks, indexes and filters, and what is not yet written to files."""
 _UNWRITTEN_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
+_TOLD_BYTES = 1024 * 1024
+"""Of RocksDB's own log, and of its list of files, before a new one is begun: else they grow without end."""
 _BLOOM_BITS = 10
 _OPEN_FILES = 64
 _DAY_SECONDS = 24 * 60 * 60
@@ -56,6 +58,8 @@ def _options() -> Options:
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
     options.set_max_open_files(_OPEN_FILES)
     options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(_TOLD_BYTES)
+    options.set_max_manifest_file_size(_TOLD_BYTES)
     options.set_max_background_jobs(2)
     return options
 

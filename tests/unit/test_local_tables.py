@@ -59,6 +59,20 @@ def test_all_tables_share_one_memory_also_those_that_were_there_before(name: str
             table.close()
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_what_is_on_the_disk_beside_the_rows_does_not_grow_with_what_was_ever_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_WRITE_BUFFER_BYTES", 64 * 1024)
+    monkeypatch.setattr(store, "_TOLD_BYTES", 32 * 1024)
+    table = LocalTable(name, tmp_path / "t")
+    for number in range(100):
+        table.write([(b"%03d" % row, random.randbytes(200)) for row in range(300)], number)
+    table.close()
+    files = [file for file in (tmp_path / "t").iterdir() if file.suffix != ".sst"]
+    assert sum(file.stat().st_size for file in files) < 200_000
+
+
 def test_a_kill_leaves_rows_and_offset_in_agreement(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", WRITER, tmp_path / "t"], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
