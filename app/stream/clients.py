@@ -137,8 +137,9 @@ def committed_reader(settings: Settings, purpose: str) -> Iterator[Consumer]:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",  # where rows expire, the oldest ones may be gone
-            "fetch.wait.max.ms": 50,
+            "fetch.wait.max.ms": 10,  # only at an end is there anything to wait for, and that has to be told
             "queued.max.messages.kbytes": 16_384,  # many partitions may be read at the same time
+            "fetch.queue.backoff.ms": 5,  # else a full queue, once emptied, stays so for up to a second
         }
     )
     try:

@@ -1,8 +1,10 @@
 """Bringing a partition's local tables up to the end of their changelogs, after its former owners were fenced."""
 
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from typing import cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -13,7 +15,10 @@ from app.stream.clients import committed_reader
 from app.stream.store import LocalTable
 from app.stream.topics import changelog_topic
 
-_BATCH = 5_000
+_BATCH = 600
+"""Fewer than the new objects (700) after which Python looks for garbage: it would look through these messages."""
+_LOADED_ROWS = 50_000
+"""From so many on a table is opened for loading: that costs some milliseconds, and less for each row."""
 _STALLED_SECONDS = 60.0
 
 _log = structlog.get_logger("sizer")
@@ -76,6 +81,13 @@ class _Restoration:
 
     def run(self, consumer: Consumer) -> int:
         """Read until all ends are reached."""
+        with ExitStack() as loading:
+            for topic, table in self._tables.items():
+                if self._ends[topic] - table.next_offset >= _LOADED_ROWS:
+                    loading.enter_context(table.loading())
+            return self._read(consumer)
+
+    def _read(self, consumer: Consumer) -> int:
         consumer.assign(
             [TopicPartition(topic, self._partition, table.next_offset) for topic, table in self._tables.items()]
         )
@@ -85,31 +97,38 @@ class _Restoration:
             # consume(n, timeout) would wait for the whole time-out unless n messages are there.
             first = consumer.poll(1.0)
             if first is not None:
-                count += self._write([first, *consumer.consume(_BATCH, 0)])
+                for topic, messages in groupby([first, *consumer.consume(_BATCH, 0)], Message.topic):
+                    count += self._write(topic, list(messages))
                 deadline = time.monotonic() + _STALLED_SECONDS
             elif time.monotonic() > deadline:
                 raise Doubt(f"partition {self._partition}: nothing came of {', '.join(sorted(self._unfinished))}")
         return count
 
-    def _write(self, messages: list[Message]) -> int:
-        rows: defaultdict[str, list[tuple[bytes, bytes | None]]] = defaultdict(list)
-        offsets: dict[str, int] = {}
-        for message in messages:
-            error = message.error()
-            topic, offset = message.topic(), message.offset()
-            assert topic is not None
-            assert offset is not None
-            if error is None:
-                key = message.key()
-                assert isinstance(key, bytes), "rows have keys: ours are written, a compacted topic takes no others"
-                rows[topic].append((key, message.value()))
-                offsets[topic] = offset
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
-                offsets[topic] = offset - 1  # records behind the last row are markers
-                if offset >= self._ends[topic]:
-                    self._unfinished.discard(topic)
-            else:
-                raise KafkaException(error)
-        for topic, offset in offsets.items():
-            self._tables[topic].write(rows[topic], offset)
-        return sum(map(len, rows.values()))
+    def _write(self, topic: str | None, messages: Sequence[Message]) -> int:
+        """Write successive messages of one topic, and return how many rows they are."""
+        # A row costs little more than a microsecond, so nothing is called for each that can be left out.
+        keys = list(map(Message.key, messages))
+        rows = messages
+        if None in keys:  # ours are written, and a compacted topic takes no others: it is an end, or an error
+            for message in messages:
+                self._heed(message)
+            rows = [message for message in messages if message.error() is None]
+            keys = list(map(Message.key, rows))
+        last = messages[-1].offset()
+        assert topic is not None
+        assert last is not None
+        if messages[-1].error() is not None:
+            last -= 1  # records behind the last row are markers
+        changes = zip(cast("list[bytes]", keys), map(Message.value, rows), strict=True)
+        self._tables[topic].write(changes, last)
+        return len(rows)
+
+    def _heed(self, message: Message) -> None:
+        """Note an end; raises KafkaException at an error."""
+        error, topic, offset = message.error(), message.topic(), message.offset()
+        if error is None:
+            assert message.key() is not None, "rows have keys"
+        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
+            raise KafkaException(error)
+        elif topic is not None and offset is not None and offset >= self._ends[topic]:
+            self._unfinished.discard(topic)

@@ -3,12 +3,22 @@
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import structlog
-from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    MemtableFactory,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
 
 from app.errors import Doubt
 
@@ -21,6 +31,13 @@ _MEMORY_BYTES = 128 * 1024 * 1024
 """Of all databases of the process together: blocks, indexes and filters, and what is not yet written to files."""
 _UNWRITTEN_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
+_FULL_BUFFERS = 1
+"""How many of a table may wait for being written to files while the next one is filled by loading."""
+_UNSORTED_FILES = 18
+"""How many files of a table may wait for being merged with the others; from 20 on RocksDB slows down who writes."""
+_NEVER = 1_000_000
+_FILES_SECONDS = 10.0
+_PAUSE_SECONDS = 0.002
 _TOLD_BYTES = 1024 * 1024
 """Of RocksDB's own log, and of its list of files, before a new one is begun: else they grow without end."""
 _BLOOM_BITS = 10
@@ -44,7 +61,7 @@ def _shared_memory() -> tuple[Cache, WriteBufferManager]:
     return blocks, WriteBufferManager.new_write_buffer_manager_with_cache(_UNWRITTEN_BYTES, False, blocks)  # noqa: FBT003 - RocksDB's own signature
 
 
-def _options() -> Options:
+def _options(*, is_loading: bool) -> Options:
     blocks, buffers = _shared_memory()
     table = BlockBasedOptions()
     table.set_block_cache(blocks)
@@ -61,6 +78,14 @@ def _options() -> Options:
     options.set_max_log_file_size(_TOLD_BYTES)
     options.set_max_manifest_file_size(_TOLD_BYTES)
     options.set_max_background_jobs(2)
+    if is_loading:
+        # Rows are appended, and sorted in the background when they are written to a file; reading would sort each time.
+        options.set_memtable_factory(MemtableFactory.vector())
+        options.set_allow_concurrent_memtable_write(False)
+        # RocksDB never slows writing down or stops it, for then the whole process stands still: see `_await_files`.
+        options.set_max_write_buffer_number(_FULL_BUFFERS + 3)
+        options.set_level_zero_slowdown_writes_trigger(_NEVER)
+        options.set_level_zero_stop_writes_trigger(_NEVER)
     return options
 
 
@@ -76,9 +101,9 @@ class LocalTable:
         """Open or create it; one that is damaged is thrown away, the changelog has everything. Raises Doubt."""
         self.table = table
         self.path = path
+        self._is_loading = False
         self._db = self._open()
-        raw = self.get(_OFFSET_KEY)
-        self._offset, self._written_at = (-1, 0) if raw is None else (int(part) for part in raw.split())
+        self._offset, self._written_at = self._read_offset()
 
     @property
     def next_offset(self) -> int:
@@ -115,12 +140,15 @@ class LocalTable:
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
         """Write or delete rows, whose last change is at changelog offset `offset`."""
+        if self._is_loading:
+            self._await_files(_FULL_BUFFERS)
         batch = WriteBatch(raw_mode=True)
+        put = batch.put
         for key, value in changes:
             if value is None:
                 batch.delete(key)
             else:
-                batch.put(key, value)
+                put(key, value)
         self._offset = max(self._offset, offset)
         self._written_at = int(time.time())
         batch.put(_OFFSET_KEY, b"%d %d" % (self._offset, self._written_at))
@@ -128,6 +156,33 @@ class LocalTable:
             self._db.write(batch)
         except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
             raise self._doubt("written; is the disk full, or read-only?", error) from None
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Have it written many rows, and none read, as long as the block runs: for less than half the processor time.
+
+        Nothing is logged ahead: a kill takes back what is not in RocksDB's files yet. These get whole batches, in
+        their order, so that what is left is rows and offset of an earlier moment, to be restored from there. When the
+        block ends all is in files, before anything is logged ahead again: else a kill after that could take back rows
+        from under newer ones. Raises Doubt.
+        """
+        self.close()
+        self._db = self._open(is_loading=True)
+        self._offset, self._written_at = self._read_offset()  # it is empty now if it was damaged
+        self._is_loading = True
+        try:
+            yield
+            self._await_files(0)
+            with suppress(Exception):  # closing tells it
+                self._db.flush(wait=False)
+            self._await_files(0)
+        finally:
+            self._is_loading = False
+            self.close()  # writes to files what is not in any yet
+            self._db = self._open()
+        written = self._read_offset()[0]
+        if written != self._offset:
+            raise Doubt(f"local table {self.path} was written up to offset {self._offset} but has {written}")
 
     def begin_at(self, offset: int) -> None:
         """Take the changelog before `offset` as read: it is gone from there, because its rows have expired."""
@@ -147,18 +202,38 @@ class LocalTable:
         except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
             raise self._doubt("closed", error) from None
 
+    def _await_files(self, buffers: int) -> None:
+        """Wait until no more than so many full buffers are to be written to files, and few files are to be merged.
+
+        RocksDB would wait as well, but nothing else in the process could run: rocksdict keeps the GIL. After a while
+        it shall, for then something is wrong, and it tells what.
+        """
+        deadline = time.monotonic() + _FILES_SECONDS
+        while time.monotonic() < deadline and (
+            (self._db.property_int_value("rocksdb.num-immutable-mem-table") or 0) > buffers
+            or int(self._db.property_value("rocksdb.num-files-at-level0") or 0) > _UNSORTED_FILES
+        ):
+            time.sleep(_PAUSE_SECONDS)
+
+    def _read_offset(self) -> tuple[int, int]:
+        raw = self.get(_OFFSET_KEY)
+        if raw is None:
+            return -1, 0
+        offset, written_at = raw.split()
+        return int(offset), int(written_at)
+
     def _doubt(self, what: str, error: Exception) -> Doubt:
         if _is_damage(error):
             with suppress(OSError):  # then the next start finds the damage again
                 (self.path / _DAMAGED).write_text(str(error))
         return Doubt(f"local table {self.path} could not be {what} ({error})")
 
-    def _open(self) -> Rdict:
+    def _open(self, *, is_loading: bool = False) -> Rdict:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if (self.path / _DAMAGED).exists():
                 return self._open_anew((self.path / _DAMAGED).read_text())
-            return self._open_once()
+            return self._open_once(is_loading=is_loading)
         except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
             if not _is_damage(error):
                 raise Doubt(
@@ -172,8 +247,15 @@ class LocalTable:
         self.path.mkdir()
         return self._open_once()
 
-    def _open_once(self) -> Rdict:
-        options = _options()
+    def _open_once(self, *, is_loading: bool = False) -> Rdict:
+        db = self._open_database(_options(is_loading=is_loading))
+        if is_loading:
+            unlogged = WriteOptions()
+            unlogged.disable_wal = True  # type: ignore[method-assign,assignment]  # its stubs take it for a method
+            db.set_write_options(unlogged)
+        return db
+
+    def _open_database(self, options: Options) -> Rdict:
         families = {"default": options}  # else a database that exists takes the options that it had, and a cache alone
         expiry = EXPIRY_SECONDS.get(self.table)
         if expiry is None:

@@ -1,14 +1,16 @@
 """A worker's disk: folders, and RocksDB as far as the local tables use it.
 
-A batch is written as one. A kill -9 keeps every write (it is in the page cache); a power cut takes back the last
-batches of each database, never one from the middle. Rows with a time to live go when they are compacted, the offset
-too. A damaged database cannot be opened.
+A batch is written as one. A kill -9 keeps every write that was logged ahead (it is in the page cache), and of the
+others those that RocksDB has written to its files; a power cut takes back the last batches of each database, never one
+from the middle. Rows with a time to live go when they are compacted, the offset too. A damaged database cannot be
+opened.
 """
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Self
 
+from rocksdict import WriteOptions
 from sortedcontainers import SortedDict
 
 from tests.simulation.scheduler import SECOND, Scheduler
@@ -23,10 +25,14 @@ class _Database:
         self.rows: SortedDict[bytes, bytes] = SortedDict()
         self.times: dict[bytes, float] = {}
         self.undo: list[dict[bytes, bytes | None]] = []
+        self.unlogged = 0
+        """How many of the last batches are in memory only."""
         self.is_damaged = False
         self.expiry: int | None = None
 
-    def write(self, changes: list[tuple[bytes, bytes | None]], now: float) -> None:
+    def write(self, changes: list[tuple[bytes, bytes | None]], now: float, *, is_logged: bool) -> None:
+        assert not (is_logged and self.unlogged), "a kill would take back rows from under these"
+        self.unlogged = 0 if is_logged else min(self.unlogged + 1, _UNDO_LIMIT)
         self.undo.append({key: self.rows.get(key) for key, _ in reversed(changes)})
         del self.undo[:-_UNDO_LIMIT]
         for key, value in changes:
@@ -43,6 +49,7 @@ class _Database:
                     self.rows.pop(key, None)
                 else:
                     self.rows[key] = value
+        self.unlogged = max(0, self.unlogged - count)
 
     def compact(self, now: float) -> int:
         if self.expiry is None:
@@ -52,6 +59,7 @@ class _Database:
             del self.rows[key]
         if old:
             self.undo.clear()
+            self.unlogged = 0
         return len(old)
 
 
@@ -69,6 +77,13 @@ class Disk:
     def root(self) -> "Path":
         """The data folder."""
         return Path("/data", self.name, disk=self)
+
+    def lose_process(self) -> None:
+        """Take back of each database what only its process's memory had, or the last of it."""
+        for database in self.databases.values():
+            if database.unlogged:
+                database.take_back(self.scheduler.random.randrange(database.unlogged + 1))
+                database.unlogged = 0
 
     def lose_power(self) -> None:
         """Take back the last writes of each database, each to an instant of its own."""
@@ -217,6 +232,7 @@ class Rdict:
             raise Exception("Corruption: it was damaged")  # noqa: TRY002 - rocksdict raises nothing narrower
         database.expiry = access_type
         self._database = database
+        self._is_logged = True
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._database.rows.get(key)
@@ -228,11 +244,25 @@ class Rdict:
     def write(self, batch: WriteBatch) -> None:
         scheduler = self._disk.scheduler
         scheduler.effect(f"write {len(batch.changes) - 1} to {self._path}")
-        self._database.write(batch.changes, scheduler.now / SECOND)
+        self._database.write(batch.changes, scheduler.now / SECOND, is_logged=self._is_logged)
         scheduler.effect("written")
 
     def set_options(self, options: dict[str, str]) -> None:
         pass
 
+    def set_write_options(self, options: WriteOptions) -> None:
+        self._is_logged = not options.disable_wal
+
+    def property_int_value(self, name: str) -> int:
+        assert name == "rocksdb.num-immutable-mem-table"
+        return 0
+
+    def property_value(self, name: str) -> str:
+        assert name == "rocksdb.num-files-at-level0"
+        return "0"
+
+    def flush(self, *, wait: bool) -> None:
+        """Begin to write to a file; how far that gets is seen when the process dies."""
+
     def close(self) -> None:
-        pass
+        self._database.unlogged = 0  # all is in files then

@@ -30,6 +30,7 @@ from tests.simulation.scheduler import SECOND, Killed
 _REAL: dict[int, Any] = {
     id(confluent_kafka.Producer): producing.Producer,
     id(confluent_kafka.Consumer): clients.Consumer,
+    id(confluent_kafka.Message): producing.Message,
     id(admin.AdminClient): clients.AdminClient,
     id(rocksdict.Rdict): disk.Rdict,
     id(rocksdict.WriteBatch): disk.WriteBatch,
@@ -98,7 +99,7 @@ def installed(**limits: int) -> Iterator[None]:
                 put(module, name, fakes[id(value)])
             elif name == "_log" and isinstance(value, structlog.BoundLoggerBase | type(structlog.get_logger())):
                 put(module, name, log)
-    put(app.stream.store, "_options", lambda: None)
+    put(app.stream.store, "_options", lambda **_: None)
     put(app.processor.state, "PORTFOLIO_CAPACITY", 2)
     put(app.processor.state, "ORDER_CAPACITY", 3)
     for name, value in limits.items():

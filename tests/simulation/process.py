@@ -133,6 +133,7 @@ class Process:
         if not self.is_dead:
             self.is_dead, self.status, self.reason, self.error = True, status, reason, error
             self._scheduler.trace(f"{self.name} ends with {status}: {reason} {error!r}")
+            self.worker.disk.lose_process()
 
     def unwind(self) -> None:
         """Let its fibers and tasks end."""

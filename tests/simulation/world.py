@@ -97,6 +97,7 @@ class World:
             "reader___READ_RECORDS": dice.choice((2, 20)),
             "reader___READ_SECONDS": dice.choice((1, 5)),
             "standby___READ_SECONDS": dice.choice((1, 5)),
+            "restore___LOADED_ROWS": dice.choice((1, 10, 1_000)),
         }
         self.queue_limit = dice.choice((3, 10_000))
         self.facts = TopicFacts(

@@ -27,6 +27,28 @@ for offset in range(10**9):
 """
 
 
+LOADER = """
+import os, sys
+from pathlib import Path
+from app.stream.store import LocalTable
+path = Path(sys.argv[1])
+table = LocalTable("orders", path)
+table.write([(b"before", b"1")], 0)
+with table.loading():
+    known = len(list(path.glob("*.sst")))
+    for offset in range(1, 10**9):
+        table.write([(b"%09d" % offset, os.urandom(10_000)), (b"last", b"%d" % offset)], offset)
+        if offset % 100 == 0 and len(list(path.glob("*.sst"))) > known + 1:  # one is complete
+            print("writing", flush=True)
+            if sys.argv[2] == "loaded":
+                break
+for offset in range(offset + 1, 10**9):
+    table.write([(b"%09d" % offset, b""), (b"last", b"%d" % offset)], offset)
+    if offset % 1000 == 0:
+        print("logged", flush=True)
+"""
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_rows_are_there_again_with_their_offset(name: str, tmp_path: Path) -> None:
     table = LocalTable(name, tmp_path / "t")
@@ -82,6 +104,49 @@ def test_a_kill_leaves_rows_and_offset_in_agreement(tmp_path: Path) -> None:
     table = LocalTable("orders", tmp_path / "t")
     assert table.next_offset > 1000
     assert table.get(b"last") == b"%d" % (table.next_offset - 1)
+
+
+@pytest.mark.parametrize("at", ["writing", "loaded"])
+def test_a_kill_while_loading_or_after_it_leaves_all_rows_up_to_the_offset(at: str, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", LOADER, tmp_path / "t", at], stdout=subprocess.PIPE) as loader:
+        assert loader.stdout is not None
+        assert loader.stdout.readline() == b"writing\n"
+        if at == "loaded":
+            assert loader.stdout.readline() == b"logged\n"
+        loader.send_signal(signal.SIGKILL)
+        loader.wait()
+    table = LocalTable("orders", tmp_path / "t")
+    last = table.next_offset - 1
+    assert last > 100
+    assert table.get(b"before") == b"1"
+    assert table.get(b"last") == b"%d" % last
+    rows = [key for key, _ in table.scan(b"") if key not in (b"before", b"last")]
+    assert rows == [b"%09d" % offset for offset in range(1, last + 1)]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_is_loaded_is_there(name: str, tmp_path: Path) -> None:
+    table = LocalTable(name, tmp_path / "t")
+    table.write([(b"a", b"1"), (b"b", b"1")], 3)
+    with table.loading():
+        assert table.next_offset == 4
+        table.write([(b"a", b"2"), (b"b", None), (b"c", b"1")], 6)
+        table.write([(b"c", b"2")], 7)
+    assert list(table.scan(b"")) == [(b"a", b"2"), (b"c", b"2")]
+    table.write([(b"d", b"1")], 8)
+    table.close()
+    again = LocalTable(name, tmp_path / "t")
+    assert (again.next_offset, list(again.scan(b""))) == (9, [(b"a", b"2"), (b"c", b"2"), (b"d", b"1")])
+
+
+def test_a_table_that_is_found_damaged_when_it_is_to_be_loaded_is_restored_from_the_beginning(tmp_path: Path) -> None:
+    table = LocalTable("orders", tmp_path / "t")
+    table.write([(b"a", b"1")], 6)
+    (tmp_path / "t" / "CURRENT").write_text("damaged")
+    with table.loading():
+        assert table.next_offset == 0
+        table.write([(b"b", b"1")], 7)
+    assert (table.next_offset, list(table.scan(b""))) == (8, [(b"b", b"1")])
 
 
 def test_a_damaged_table_is_empty_not_an_error(tmp_path: Path) -> None:
