@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from app.errors import Doubt, UserError
 from app.settings import Settings
 from app.stream.clients import committed_reader
+from app.stream.progress import RESTORES, Progress
 from app.stream.store import LocalTable
 from app.stream.topics import changelog_topic
 
@@ -85,24 +86,29 @@ class _Restoration:
             for topic, table in self._tables.items():
                 if self._ends[topic] - table.next_offset >= _LOADED_ROWS:
                     loading.enter_context(table.loading())
-            return self._read(consumer)
+            progress = loading.enter_context(RESTORES.begin(self._partition, self._remaining()))
+            self._read(consumer, progress)
+        return progress.rows
 
-    def _read(self, consumer: Consumer) -> int:
+    def _remaining(self) -> int:
+        return sum(max(0, self._ends[topic] - table.next_offset) for topic, table in self._tables.items())
+
+    def _read(self, consumer: Consumer, progress: Progress) -> None:
         consumer.assign(
             [TopicPartition(topic, self._partition, table.next_offset) for topic, table in self._tables.items()]
         )
-        count = 0
         deadline = time.monotonic() + _STALLED_SECONDS
         while self._unfinished:
             # consume(n, timeout) would wait for the whole time-out unless n messages are there.
             first = consumer.poll(1.0)
+            rows = 0
             if first is not None:
                 for topic, messages in groupby([first, *consumer.consume(_BATCH, 0)], Message.topic):
-                    count += self._write(topic, list(messages))
+                    rows += self._write(topic, list(messages))
                 deadline = time.monotonic() + _STALLED_SECONDS
             elif time.monotonic() > deadline:
                 raise Doubt(f"partition {self._partition}: nothing came of {', '.join(sorted(self._unfinished))}")
-        return count
+            progress.advance(rows, self._remaining())
 
     def _write(self, topic: str | None, messages: Sequence[Message]) -> int:
         """Write successive messages of one topic, and return how many rows they are."""

@@ -17,6 +17,7 @@ import app.processor.state
 import app.stream.inbox
 import app.stream.partitions
 import app.stream.producers
+import app.stream.progress
 import app.stream.restore
 import app.stream.startup
 import app.stream.store

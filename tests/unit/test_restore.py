@@ -1,13 +1,15 @@
-"""Restoring reads a changelog to its end, whatever comes in one batch."""
+"""Restoring reads a changelog to its end, whatever comes in one batch, and tells how it gets on."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from structlog.testing import capture_logs
 
 from app.settings import Settings
-from app.stream import restore
+from app.stream import progress, restore
+from app.stream.progress import RESTORES
 from app.stream.store import LocalTable
 from app.stream.topics import changelog_topic
 from tests.simulation.cluster import Entry, State
@@ -74,3 +76,20 @@ def test_an_error_ends_it_and_leaves_what_was_written(tables: dict[str, LocalTab
     with pytest.raises(KafkaException):
         run(tables, consumer)
     assert (tables["orders"].next_offset, list(tables["orders"].scan(b""))) == (1, [(b"a", b"1")])
+    assert RESTORES.remaining == 0, "nothing is being restored any more"
+
+
+def test_progress_is_told_and_counted(tables: dict[str, LocalTable], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_TOLD_SECONDS", 1e-9)
+    rows, partitions = RESTORES.rows, RESTORES.partitions
+    consumer = Batches([row(ORDERS, 0, b"a", b"1"), row(ORDERS, 1, b"b", b"1")], [end(PORTFOLIOS, 4), end(ORDERS, 9)])
+    with capture_logs() as told:
+        run(tables, consumer)
+    assert [(line["event"], line["partition"], line["rows"]) for line in told] == [
+        ("restoring", 0, 2),
+        ("restoring", 0, 2),
+        ("restored", 0, 2),
+    ]
+    assert [line["remaining"] for line in told[:2]] == [7 + 4, 0]
+    assert told[0]["rows_per_second"] > 0
+    assert (RESTORES.rows - rows, RESTORES.partitions - partitions, RESTORES.remaining) == (2, 1, 0)
