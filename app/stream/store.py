@@ -17,7 +17,7 @@ _OFFSET_KEY = b"__faust\0offset__"
 _DAMAGED = "damaged"
 """A file of this name in its folder says that a local table must not be used again."""
 
-_MEMORY_BYTES = 128 * 1024 * 1024
+MEMORY_BYTES = 128 * 1024 * 1024
 """Of all databases of the process together: blocks, indexes and filters, and what is not yet written to files."""
 _UNWRITTEN_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
@@ -38,7 +38,7 @@ def _shared_memory() -> tuple[Cache, WriteBufferManager]:
     The default is a cache for each, of 2 GiB in Faust's store, and buffers beside it: many partitions would fill any
     memory.
     """
-    blocks = Cache(_MEMORY_BYTES)
+    blocks = Cache(MEMORY_BYTES)
     return blocks, WriteBufferManager.new_write_buffer_manager_with_cache(_UNWRITTEN_BYTES, False, blocks)  # noqa: FBT003 - RocksDB's own signature
 
 
@@ -170,11 +170,15 @@ class LocalTable:
 
     def _open_once(self) -> Rdict:
         expiry = EXPIRY_SECONDS.get(self.table)
+        options = _options()
+        # Without naming the column family rocksdict takes what a database that exists was last written with instead:
+        # no filters, which are not written down, and a cache of its own for each.
+        families = {"default": options}
         if expiry is None:
-            return Rdict(str(self.path), options=_options())
+            return Rdict(str(self.path), options, families)
         # With a time to live RocksDB drops old rows when it compacts, the offset too if it stays the same for so
         # long: then the table is restored from the beginning, which is what it needs after such a time anyway.
-        db = Rdict(str(self.path), options=_options(), access_type=AccessType.with_ttl(expiry))
+        db = Rdict(str(self.path), options, families, AccessType.with_ttl(expiry))
         db.set_options({"periodic_compaction_seconds": str(_DAY_SECONDS)})  # by itself once in 30 days
         return db
 

@@ -207,7 +207,7 @@ class Rdict:
     disks: dict[str, Disk]
     """By name, of the schedule that is running: a database is opened by its folder's name."""
 
-    def __init__(self, path: str, options: Any = None, access_type: int | None = None) -> None:
+    def __init__(self, path: str, options: Any, families: dict[str, Any], access_type: int | None = None) -> None:
         self._disk = self.disks[path.split("/")[2]]
         self._path = path
         database = self._disk.databases.setdefault(path, _Database())

@@ -1,6 +1,7 @@
 """The local copy of a table: rows and changelog offset agree, whatever the process dies of; damage is no loss."""
 
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from app.errors import Doubt, UserError
 from app.processor import TABLES
 from app.stream.data_dir import own
-from app.stream.store import LocalTable, LocalTables, PartitionStore
+from app.stream.store import MEMORY_BYTES, LocalTable, LocalTables, PartitionStore
 
 WRITER = """
 import sys
@@ -41,6 +42,18 @@ def test_rows_are_there_again_with_their_offset(name: str, tmp_path: Path) -> No
     assert list(again.scan(b"b")) == [(b"c", b"4")]
     again.clear()
     assert (again.next_offset, list(again.scan(b""))) == (0, [])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_is_opened_again_keeps_its_filters_and_the_shared_memory(name: str, tmp_path: Path) -> None:
+    for number in range(3):
+        table = LocalTable(name, tmp_path / "t")
+        table.write([(b"a", b"1")], number)
+        table.close()
+        options = max((tmp_path / "t").glob("OPTIONS-*")).read_text()
+        assert "filter_policy=bloomfilter" in options
+        capacities = re.findall(r"  capacity : (\d+)", (tmp_path / "t" / "LOG").read_text())
+        assert set(capacities) == {str(MEMORY_BYTES)}
 
 
 def test_a_kill_leaves_rows_and_offset_in_agreement(tmp_path: Path) -> None:
