@@ -117,6 +117,12 @@ def decode_portfolio(raw: bytes) -> Portfolio:
     return Portfolio(*fields)
 
 
+def time_of(raw: bytes) -> int:
+    """Return the portfolio time of a portfolio's row, its last field, without reading the whole row."""
+    _check_version(raw)
+    return int(raw[raw.rindex(b",") + 1 : -1])
+
+
 def encode_order(row: Order) -> bytes:
     """Return the bytes of an order's row."""
     head = _ORDER_HEAD.pack(_VERSION, -1 if row.finished_at is None else row.finished_at)

@@ -38,6 +38,7 @@ class PartitionState:
         )
         self._working = WorkingOrders(store, portfolios)
         self._pruner = Pruner(store, self._portfolio_time)
+        self._latest_time = 0
         self._policies: dict[str, Policy] = {}
         self._policy_changes: list[Change] = []
         self._partition_count = partition_count
@@ -111,6 +112,7 @@ class PartitionState:
     def keep_portfolio(self, key: bytes, portfolio: Portfolio) -> None:
         """Write a portfolio."""
         self._portfolios.put(key, portfolio)
+        self._latest_time = max(self._latest_time, portfolio.time)
 
     def keep_order(self, key: bytes, order: Order) -> None:
         """Write an order."""
@@ -149,7 +151,7 @@ class PartitionState:
             *self._orders.changes(),
             *self._exec_ids.changes(),
             *self._signal_ids.changes(),
-            *self._pruner.changes(self._orders.is_changed),
+            *self._pruner.changes(self._orders.is_changed, self._latest_time),
             Change("portfolios", rows.PARTITION_KEY, rows.encode_partition(position)),
         ]
 
@@ -162,5 +164,9 @@ class PartitionState:
         self.is_new = False
 
     def _portfolio_time(self, key: bytes) -> int | None:
-        portfolio = self._portfolios.get(key)
-        return None if portfolio is None else portfolio.time
+        """Return it for pruning, which goes through all portfolios: hot ones must not make room for those."""
+        portfolio = self._portfolios.held(key)
+        if portfolio is not None:
+            return portfolio.time
+        raw = self._store.get("portfolios", key)
+        return None if raw is None else rows.time_of(raw)

@@ -16,6 +16,7 @@ from app.core.policy import Policy
 from app.core.sizing import factors
 from app.core.state import Evidence, Order, Portfolio
 from app.processor import MemoryStore
+from app.processor.rows import encode_portfolio, time_of
 from app.processor.working import WorkingOrders
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
@@ -101,6 +102,11 @@ def test_an_order_changes_only_in_what_is_named(held: Order, other: Order) -> No
     traded = {name: getattr(other, name) for name in (*names, "in_trade")}
     assert held.traded(**traded) == held._replace(**traded)
     assert held.finished(other.expires_at) == held._replace(in_trade=False, finished_at=other.expires_at)
+
+
+@given(messages(Portfolio, evidence=messages(Evidence)))
+def test_a_portfolios_time_is_told_without_reading_its_row(portfolio: Portfolio) -> None:
+    assert time_of(encode_portfolio(portfolio)) == portfolio.time
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.integers(0, 400)), max_size=300))

@@ -19,17 +19,28 @@ def start(store: MemoryStore, **options: object) -> Processor:
     return Processor(0, store, TABLE_POLICY, **options)  # type: ignore[arg-type]  # any option
 
 
-def signal(number: int, offset: int, at: int = NOON, confidence: float = 0.9) -> Record:
+def signal(number: int, offset: int, at: int = NOON, confidence: float = 0.9, portfolio: str = "PF-1") -> Record:
     value = {
         "signal_id": f"S-{number}",
-        "portfolio_id": "PF-1",
+        "portfolio_id": portfolio,
         "symbol": "X",
         "side": "BUY",
         "confidence": confidence,
         "portfolio_value": "100000",
         "generated_at": at,
     }
-    return Record("signals", 0, offset, b"PF-1", orjson.dumps(value))
+    return Record("signals", 0, offset, portfolio.encode(), orjson.dumps(value))
+
+
+def cancel(order_id: str, offset: int, at: int, portfolio: str = "PF-1") -> Record:
+    value = {
+        "exec_id": "E",
+        "order_id": order_id,
+        "portfolio_id": portfolio,
+        "exec_type": "CANCELED",
+        "transact_time": at,
+    }
+    return Record("fills", 0, offset, portfolio.encode(), orjson.dumps(value))
 
 
 def commit(processor: Processor, store: MemoryStore) -> list[Change]:
@@ -96,17 +107,26 @@ def test_forgotten_orders_leave_the_store() -> None:
             at = NOON + day * 24 * HOUR + number * HOUR
             outcome = processor.process(signal(day * 10 + number, day * 10 + number, at), at)
             order_id = orjson.loads(outcome.produced[-1].value or b"")["order_id"]
-            fill = {
-                "exec_id": "E",
-                "order_id": order_id,
-                "portfolio_id": "PF-1",
-                "exec_type": "CANCELED",
-                "transact_time": at,
-            }
-            processor.process(Record("fills", 0, day * 10 + number, b"PF-1", orjson.dumps(fill)), at)
+            processor.process(cancel(order_id, day * 10 + number, at), at)
             commit(processor, store)
         most = max(most, sum(1 for _ in store.scan("orders", b"")))
     assert most <= 80  # 20 rows a day are remembered for up to a day; without pruning it would be 1,200
+
+
+def test_forgotten_orders_of_a_quiet_portfolio_leave_the_store_too() -> None:
+    store = MemoryStore()
+    processor = start(store)
+    outcome = processor.process(signal(0, 0, portfolio="quiet"), NOON)
+    order_id = orjson.loads(outcome.produced[-1].value or b"")["order_id"]
+    processor.process(cancel(order_id, 0, NOON, "quiet"), NOON)
+    later = NOON + 25 * HOUR
+    processor.process(signal(1, 1, later, confidence=0.1, portfolio="quiet"), later)
+    commit(processor, store)
+    processor = start(store)  # knows nothing of it that is not in the store
+    for number in range(2, 10):
+        processor.process(signal(number, number, later), later)
+        commit(processor, store)
+    assert {key.partition(b"\x1f")[0] for key, _ in store.scan("orders", b"")} == {b"PF-1"}
 
 
 def test_an_event_changes_a_handful_of_rows_however_long_the_history() -> None:
