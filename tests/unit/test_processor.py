@@ -1,5 +1,8 @@
 """The processor over a store: what it writes is all it needs to go on."""
 
+from collections import Counter
+from collections.abc import Iterator
+
 import orjson
 import pytest
 
@@ -62,6 +65,54 @@ def test_a_restart_after_every_record_changes_no_answer(seed: int) -> None:
     assert restarted.lines == straight.lines
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_portfolios_of_the_first_layout_are_answered_the_same(seed: int) -> None:
+    present, first = Desk(), Desk()
+    for line in filter(bytes.strip, generate(seed, 300)):
+        document = orjson.loads(line)
+        present.feed(document)
+        first.feed(document)
+        first.simulation.restart(None)
+        for store in first.simulation._stores.values():
+            store.write(list(of_the_first_layout(store)))
+    assert first.lines == present.lines
+    assert any(b"RESERVATION_EXPIRED" in line for line in present.lines)
+
+
+def of_the_first_layout(store: MemoryStore) -> Iterator[Change]:
+    """Yield the portfolios of a store as they were without a time in front of them."""
+    for key, row in store.scan("portfolios", b""):
+        if b"\x1f" not in key and row.startswith(b"\x02"):
+            yield Change("portfolios", key, b"\x01" + row[9:])
+
+
+def test_a_portfolio_is_looked_up_for_working_orders_only_when_some_may_lapse() -> None:
+    store = WatchedStore()
+    minute = HOUR // 60
+    for number in range(10):
+        at = NOON + number * minute
+        processor = start(store)  # knows nothing that is not in the store
+        processor.process(signal(number, number, at), at)
+        commit(processor, store)
+    assert store.scans["portfolios"] == 0
+    processor = start(store)
+    outcome = processor.process(signal(10, 10, NOON + 24 * HOUR), NOON + 24 * HOUR)
+    assert store.scans["portfolios"] == 1
+    assert b"".join(produced.value or b"" for produced in outcome.produced).count(b"RESERVATION_EXPIRED") == 10
+
+
+class WatchedStore(MemoryStore):
+    """Counts how often each table is scanned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scans: Counter[str] = Counter()
+
+    def scan(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        self.scans[table] += 1
+        return super().scan(table, start)
+
+
 def test_positions_are_part_of_the_changes() -> None:
     store = MemoryStore()
     processor = start(store)
@@ -93,8 +144,8 @@ def test_a_row_of_an_unknown_version_is_no_guess(table_and_key: tuple[str, bytes
     table, key = table_and_key
     row = store.get(table, key)
     assert row is not None
-    store.write([Change(table, key, b"\x02" + row[1:])])
-    with pytest.raises(Doubt, match="version 2"):
+    store.write([Change(table, key, b"\x03" + row[1:])])
+    with pytest.raises(Doubt, match="version 3"):
         start(store).process(signal(2, 1), NOON)
 
 
