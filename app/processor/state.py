@@ -19,8 +19,8 @@ from app.processor.working import WorkingOrders, may_lapse
 from app.topics import FILLS
 
 PORTFOLIO_CAPACITY = 20_000
-ORDER_CAPACITY = 80_000
-"""Hot rows that are held decoded, about 1 kB each, in all partitions together: a worker may own all of them."""
+ORDER_CAPACITY = 40_000
+"""Hot rows that are held decoded, 1 to 1.5 kB each, in all partitions together: a worker may own all of them."""
 SIGNAL_ID_CAPACITY = 0
 """Decided signal ids are asked for once, as a rule: only what is not yet committed is held in memory."""
 
