@@ -135,9 +135,11 @@ class Processor:
         state = self._state
         portfolio_key = rows.portfolio_key(signal.portfolio_id)
         signal_id_key = rows.signal_id_key(signal.portfolio_id, signal.signal_id)
-        portfolio = state.portfolio(portfolio_key)
+        held = state.portfolio(portfolio_key)
+        portfolio = None if held is None else held.portfolio
         now = clock if portfolio is None else max(clock, portfolio.time)
-        decided = state.decided_signal(signal_id_key)
+        # A portfolio's row is written with its first decided id, and never deleted.
+        decided = None if portfolio is None else state.decided_signal(signal_id_key)
         refusal = admit(signal, now, None if decided is None else decided.decided_at)
         if isinstance(refusal, Ignored):
             if decided is not None and decided.digest != digest(signal):
@@ -150,13 +152,11 @@ class Processor:
             signal,
             now,
             self.policy,
-            state.lapsing(signal.portfolio_id, now, is_new=portfolio is None),
+            state.lapsing(held, now),
             record.offset,
             state.last_fills_offset,
         )
-        state.keep_portfolio(portfolio_key, result.portfolio)
-        for order in result.orders:
-            state.keep_order(rows.order_key(order.portfolio_id, order.order_id), order)
+        state.keep_decision(portfolio_key, held, result)
         state.keep_policy(self.policy)
         state.keep_decided_signal(signal_id_key, DecidedSignal(now, digest(signal)))
         answer = result.sized_order
@@ -168,9 +168,9 @@ class Processor:
         state = self._state
         portfolio_key = rows.portfolio_key(fill.portfolio_id)
         order_key = rows.order_key(fill.portfolio_id, fill.order_id)
-        portfolio = state.portfolio(portfolio_key)
-        order = None if portfolio is None else state.order(order_key)
-        if portfolio is None or order is None or is_forgotten(order, portfolio.time):
+        held = state.portfolio(portfolio_key)
+        order = None if held is None else state.order(order_key)
+        if held is None or order is None or is_forgotten(order, held.portfolio.time):
             message = (
                 f"portfolio {shown(fill.portfolio_id)} has no sized order {shown(fill.order_id)}: use the order_id of "
                 "its sized_orders record; an order is forgotten 24 hours after it is finished"
@@ -179,14 +179,12 @@ class Processor:
         exec_id_key = rows.exec_id_key(order_key, fill.exec_id)
         if state.has_exec_id(exec_id_key):
             return Outcome((), Ignored.REPEATED_EXEC_ID)
-        result = apply(portfolio, order, fill, state.policy(portfolio.policy_id))
+        result = apply(held.portfolio, order, fill, state.policy(held.portfolio.policy_id))
         if isinstance(result, Refused):
             return self._refuse(record, result)
         if isinstance(result, Ignored):
             return Outcome((), result)
-        state.keep_portfolio(portfolio_key, result.portfolio)
-        state.keep_order(order_key, result.order)
-        state.keep_exec_id(exec_id_key)
+        state.keep_fill(portfolio_key, held, order_key, order, exec_id_key, result)
         return Outcome(self._events(record, result.events) if result.events else ())
 
     def _events(self, record: Record, events: tuple[PhaseEvent, ...]) -> tuple[Produced, ...]:

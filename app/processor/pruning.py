@@ -30,18 +30,22 @@ class Pruner:
         """Take note of rows put into the table."""
         self._added += count
 
-    def changes(self, is_changed: Callable[[bytes], bool]) -> list[Change]:
-        """Return the deletions that are due. `is_changed`: the row waits to be written, so the store's is not it."""
+    def changes(self, is_changed: Callable[[bytes], bool], latest_time: int) -> list[Change]:
+        """Return the deletions that are due.
+
+        `is_changed`: the row waits to be written, so the store's is not it. `latest_time`: of any portfolio, as far as
+        is known; what is remembered even then is not asked for by its portfolio.
+        """
         steps, self._added = self._added * _STEPS_PER_ADDED_ROW, 0
         if steps:
-            self._pruned += self._walk(steps, is_changed)
+            self._pruned += self._walk(steps, is_changed, latest_time)
         return self._pruned
 
     def committed(self) -> None:
         """Take the deletions as stored."""
         self._pruned = []
 
-    def _walk(self, steps: int, is_changed: Callable[[bytes], bool]) -> Iterator[Change]:
+    def _walk(self, steps: int, is_changed: Callable[[bytes], bool], latest_time: int) -> Iterator[Change]:
         visited = 0
         order, dead = b"", False
         portfolio, time = b"", None  # orders of one portfolio follow each other
@@ -51,7 +55,7 @@ class Pruner:
             if key.count(rows.SEPARATOR) == 1:
                 order, dead = key, False
                 finished_at = None if is_changed(key) else rows.finished_at_of(raw)
-                if finished_at is not None:
+                if finished_at is not None and is_past_memory(finished_at, latest_time):
                     if not (portfolio and key.startswith(portfolio)):
                         portfolio = key[: key.index(rows.SEPARATOR) + 1]
                         time = self._portfolio_time(portfolio[:-1])

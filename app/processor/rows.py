@@ -3,7 +3,7 @@
 =============  ================================================  ==========================================
 table          key                                               row
 =============  ================================================  ==========================================
-portfolios     portfolio id                                      the portfolio
+portfolios     portfolio id                                      the portfolio, when the first of its orders may lapse
                portfolio id, expires_at + sequence (hex)         a working order's id, by when it may lapse
                (empty), "partition"                              positions and partition count
                (empty), "policy", policy id                      a policy that a portfolio was decided by
@@ -34,6 +34,8 @@ POLICY_PREFIX = SEPARATOR + b"policy" + SEPARATOR
 EXEC_ID_ROW = b"\x01"
 _VERSION = 1
 _VERSION_BYTE = bytes([_VERSION])
+_PORTFOLIO_VERSION = 2
+"""Version 1 had no `first_expiry`."""
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, StructError)
 """What decoding raises of bytes that are no row of ours."""
 
@@ -42,8 +44,9 @@ _SIDE, _QUANTITY = map(Order._fields.index, ("side", "quantity"))
 _ORDER_DECIMALS = tuple(place for place, name in enumerate(Order._fields) if Order.__annotations__[name] is Decimal)
 """Places in a row, whose fields stand in the order of the type's."""
 
-_ORDER_HEAD = Struct(">Bq")
-"""Version and finished_at (-1: not finished), so that pruning reads no more than this."""
+_HEAD = Struct(">Bq")
+"""Version and a time, -1 if there is none. An order's: finished_at, so that pruning reads no more than this. A
+portfolio's: first_expiry."""
 
 
 class PartitionRow(NamedTuple):
@@ -58,6 +61,15 @@ class PartitionRow(NamedTuple):
     """By logical name: which input topic the positions are positions of, as the cluster identifies it."""
     changelog_ends: Mapping[str, int] = {}
     """By table: the offset up to which its changelog was written before this row was."""
+
+
+class PortfolioRow(NamedTuple):
+    """A portfolio, and when its working orders have to be looked at."""
+
+    portfolio: Portfolio
+    first_expiry: int | None
+    """None of its working orders expires before this; None: none works. So most decisions look for none that lapses.
+    Orders that end otherwise leave it as it is: it may be too early, and then a decision looks in vain, once."""
 
 
 class DecidedSignal(NamedTuple):
@@ -102,31 +114,42 @@ def signal_id_key(portfolio_id: str, signal_id: str) -> bytes:
     return f"{portfolio_id}\x1f{signal_id}".encode()
 
 
-def encode_portfolio(row: Portfolio) -> bytes:
+def encode_portfolio(row: PortfolioRow) -> bytes:
     """Return the bytes of a portfolio's row."""
-    return _VERSION_BYTE + orjson.dumps(tuple(row), default=_plain)
+    portfolio, first_expiry = row
+    head = _HEAD.pack(_PORTFOLIO_VERSION, -1 if first_expiry is None else first_expiry)
+    return head + orjson.dumps(tuple(portfolio), default=_plain)
 
 
-def decode_portfolio(raw: bytes) -> Portfolio:
-    """Return the portfolio of a row; raises Doubt on an unknown version."""
-    fields = _decode(raw, len(Portfolio._fields))
+def decode_portfolio(raw: bytes) -> PortfolioRow:
+    """Return the portfolio of a row, of either version; raises Doubt on an unknown one."""
+    _check_version(raw, _PORTFOLIO_VERSION)
+    # Of version 1 it is not known: the next decision looks.
+    first_expiry, start = (0, 1) if raw[0] == _VERSION else (_time_of_head(raw), _HEAD.size)
+    fields = _fields(raw[start:], len(Portfolio._fields))
     trades, wins, losses, gross_profit, gross_loss = fields[_EVIDENCE]
     fields[_EVIDENCE] = Evidence(trades, wins, losses, Decimal(gross_profit), Decimal(gross_loss))
     fields[_EXPOSURE] = Decimal(fields[_EXPOSURE])
     fields[_VALUE] = _optional(fields[_VALUE])
-    return Portfolio(*fields)
+    return PortfolioRow(Portfolio(*fields), first_expiry)
+
+
+def time_of(raw: bytes) -> int:
+    """Return the portfolio time of a portfolio's row, its last field, without reading the whole row."""
+    _check_version(raw, _PORTFOLIO_VERSION)
+    return int(raw[raw.rindex(b",") + 1 : -1])
 
 
 def encode_order(row: Order) -> bytes:
     """Return the bytes of an order's row."""
-    head = _ORDER_HEAD.pack(_VERSION, -1 if row.finished_at is None else row.finished_at)
+    head = _HEAD.pack(_VERSION, -1 if row.finished_at is None else row.finished_at)
     return head + orjson.dumps(tuple(row), default=str)  # decimals are all that it does not know
 
 
 def decode_order(raw: bytes) -> Order:
     """Return the order of a row; raises Doubt on an unknown version."""
     _check_version(raw)
-    fields = _fields(raw[_ORDER_HEAD.size :], len(Order._fields))
+    fields = _fields(raw[_HEAD.size :], len(Order._fields))
     fields[_SIDE] = Side(fields[_SIDE])
     fields[_QUANTITY] = _optional(fields[_QUANTITY])
     for place in _ORDER_DECIMALS:
@@ -137,8 +160,7 @@ def decode_order(raw: bytes) -> Order:
 def finished_at_of(raw: bytes) -> int | None:
     """Return when the order of a row finished, None if it has not, without reading the whole row."""
     _check_version(raw)
-    finished_at: int = _ORDER_HEAD.unpack_from(raw)[1]
-    return None if finished_at < 0 else finished_at
+    return _time_of_head(raw)
 
 
 def encode_decided_signal(row: DecidedSignal) -> bytes:
@@ -173,6 +195,11 @@ def decode_policy(raw: bytes) -> dict[str, Any]:
     return parameters
 
 
+def _time_of_head(raw: bytes) -> int | None:
+    time: int = _HEAD.unpack_from(raw)[1]
+    return None if time < 0 else time
+
+
 def _decode(raw: bytes, count: int) -> list[Any]:
     _check_version(raw)
     return _fields(raw[1:], count)
@@ -186,9 +213,10 @@ def _fields(raw: bytes, count: int) -> list[Any]:
     return fields
 
 
-def _check_version(raw: bytes) -> None:
-    if raw[0] != _VERSION:
-        raise Doubt(f"a state row has version {raw[0]}, this program knows {_VERSION}: run the release that wrote it")
+def _check_version(raw: bytes, latest: int = _VERSION) -> None:
+    if not _VERSION <= raw[0] <= latest:
+        known = _VERSION if latest == _VERSION else f"{_VERSION} to {latest}"
+        raise Doubt(f"a state row has version {raw[0]}, this program knows {known}: run the release that wrote it")
 
 
 def _plain(value: Any) -> Any:

@@ -5,20 +5,22 @@ Rows are asked for and kept by their keys (`rows`): an event makes each of them 
 
 from collections.abc import Mapping
 
+from app.core.decision import Decided
+from app.core.execution import Applied
 from app.core.policy import Policy
-from app.core.state import Order, Portfolio
+from app.core.state import Order
 from app.errors import UserError
 from app.processor import rows
 from app.processor.pruning import Pruner
-from app.processor.rows import DecidedSignal, PartitionRow
+from app.processor.rows import DecidedSignal, PartitionRow, PortfolioRow
 from app.processor.store import Change, Store
 from app.processor.table import Table
-from app.processor.working import WorkingOrders
+from app.processor.working import WorkingOrders, may_lapse
 from app.topics import FILLS
 
 PORTFOLIO_CAPACITY = 20_000
-ORDER_CAPACITY = 80_000
-"""Hot rows that are held decoded, about 1 kB each, in all partitions together: a worker may own all of them."""
+ORDER_CAPACITY = 40_000
+"""Hot rows that are held decoded, 1 to 1.5 kB each, in all partitions together: a worker may own all of them."""
 SIGNAL_ID_CAPACITY = 0
 """Decided signal ids are asked for once, as a rule: only what is not yet committed is held in memory."""
 
@@ -38,6 +40,7 @@ class PartitionState:
         )
         self._working = WorkingOrders(store, portfolios)
         self._pruner = Pruner(store, self._portfolio_time)
+        self._latest_time = 0
         self._policies: dict[str, Policy] = {}
         self._policy_changes: list[Change] = []
         self._partition_count = partition_count
@@ -71,7 +74,7 @@ class PartitionState:
         self._positions[topic] = max(self._positions.get(topic, 0), position)
         self._moved = True
 
-    def portfolio(self, key: bytes) -> Portfolio | None:
+    def portfolio(self, key: bytes) -> PortfolioRow | None:
         """Return a portfolio, None before its first decision."""
         return self._portfolios.get(key)
 
@@ -79,11 +82,11 @@ class PartitionState:
         """Return an order, None if it never was or its row was pruned."""
         return self._orders.get(key)
 
-    def lapsing(self, portfolio_id: str, now: int, *, is_new: bool) -> list[Order]:
-        """Return the portfolio's working orders whose reservation lapses now; one that is new has none at all."""
-        if is_new:
-            self._working.begin(portfolio_id)
+    def lapsing(self, held: PortfolioRow | None, now: int) -> list[Order]:
+        """Return a portfolio's working orders whose reservation lapses now. `held`: its row, None if it is new."""
+        if held is None or not may_lapse(held.first_expiry, now):
             return []
+        portfolio_id = held.portfolio.portfolio_id
         orders = []
         for order_id in self._working.lapsing(portfolio_id, now):
             order = self._orders.get(rows.order_key(portfolio_id, order_id))
@@ -108,19 +111,30 @@ class PartitionState:
             policy = self._policies[policy_id] = Policy(rows.decode_policy(raw))
         return policy
 
-    def keep_portfolio(self, key: bytes, portfolio: Portfolio) -> None:
-        """Write a portfolio."""
-        self._portfolios.put(key, portfolio)
+    def keep_decision(self, key: bytes, held: PortfolioRow | None, decided: Decided) -> None:
+        """Write what a decision changed of a portfolio and its orders. `held`: the row of the portfolio before it."""
+        portfolio, orders, _, _ = decided
+        portfolio_id = portfolio.portfolio_id
+        if held is None:
+            self._working.begin(portfolio_id)
+        for order in orders:
+            # Of a decision's orders those that lapsed worked before it, and the new one was not there.
+            self._keep_order(rows.order_key(portfolio_id, order.order_id), order, was_working=not order.working)
+        first_expiry = None if held is None else held.first_expiry
+        if may_lapse(first_expiry, portfolio.time):
+            first_expiry = self._working.first_expiry(portfolio_id)
+        elif orders:
+            new = orders[-1].expires_at  # nothing has lapsed
+            first_expiry = new if first_expiry is None else min(first_expiry, new)
+        self._keep_portfolio(key, PortfolioRow(portfolio, first_expiry))
 
-    def keep_order(self, key: bytes, order: Order) -> None:
-        """Write an order."""
-        self._orders.put(key, order)
-        self._working.follow(order)
-        self._pruner.grown(1)
-
-    def keep_exec_id(self, key: bytes) -> None:
-        """Write that a fill was applied to an order."""
-        self._exec_ids.put(key, rows.EXEC_ID_ROW)
+    def keep_fill(
+        self, key: bytes, held: PortfolioRow, order_key: bytes, order: Order, exec_id_key: bytes, applied: Applied
+    ) -> None:
+        """Write what a fill changed, and that it was applied. `held`, `order`: the rows before it."""
+        self._keep_portfolio(key, PortfolioRow(applied.portfolio, held.first_expiry))
+        self._keep_order(order_key, applied.order, was_working=order.working)
+        self._exec_ids.put(exec_id_key, rows.EXEC_ID_ROW)
         self._pruner.grown(1)
 
     def keep_decided_signal(self, key: bytes, decided: DecidedSignal) -> None:
@@ -149,7 +163,7 @@ class PartitionState:
             *self._orders.changes(),
             *self._exec_ids.changes(),
             *self._signal_ids.changes(),
-            *self._pruner.changes(self._orders.is_changed),
+            *self._pruner.changes(self._orders.is_changed, self._latest_time),
             Change("portfolios", rows.PARTITION_KEY, rows.encode_partition(position)),
         ]
 
@@ -161,6 +175,19 @@ class PartitionState:
         self._moved = False
         self.is_new = False
 
+    def _keep_portfolio(self, key: bytes, row: PortfolioRow) -> None:
+        self._portfolios.put(key, row)
+        self._latest_time = max(self._latest_time, row.portfolio.time)
+
+    def _keep_order(self, key: bytes, order: Order, *, was_working: bool) -> None:
+        self._orders.put(key, order)
+        self._working.follow(order, was_working=was_working)
+        self._pruner.grown(1)
+
     def _portfolio_time(self, key: bytes) -> int | None:
-        portfolio = self._portfolios.get(key)
-        return None if portfolio is None else portfolio.time
+        """Return it for pruning, which goes through all portfolios: hot ones must not make room for those."""
+        row = self._portfolios.held(key)
+        if row is not None:
+            return row.portfolio.time
+        raw = self._store.get("portfolios", key)
+        return None if raw is None else rows.time_of(raw)

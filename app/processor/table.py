@@ -41,6 +41,10 @@ class Table(Generic[T]):
         self._rows[key] = row
         return row
 
+    def held(self, key: bytes) -> T | None:
+        """Return a row if it is held in memory, and leave what is held as it is."""
+        return self._rows.get(key)
+
     def _read(self, key: bytes, raw: bytes) -> T:
         try:
             return self._decode(raw)

@@ -277,7 +277,7 @@ class Auditor:
         decided = self._store.get("signal_ids", rows.signal_id_key(signal.portfolio_id, signal.signal_id))
         if portfolio is None or decided is None:
             return False
-        return is_remembered(rows.decode_decided_signal(decided).decided_at, rows.decode_portfolio(portfolio).time)
+        return is_remembered(rows.decode_decided_signal(decided).decided_at, rows.time_of(portfolio))
 
     def _is_opened(self, answer: Answer) -> bool:
         """Tell whether a portfolio's history is there from its beginning, where topics have lost theirs."""

@@ -74,15 +74,31 @@ class Comparison:
             yield Difference(table, key, kept, made)
 
     def _is_excused(self, table: str, key: bytes, kept: bytes | None, made: bytes | None) -> bool:
-        """Tell whether a row counts as absent, so that it does not matter if it is there."""
-        if kept is not None and made is not None:
-            return False
+        """Tell whether a row counts as absent, so that it does not matter if it is there, or says the same."""
         try:
+            if kept is not None and made is not None:
+                return table == "portfolios" and self._is_same_portfolio(key, kept, made)
             if table == "signal_ids":
                 return made is not None and self._is_expired(key, made)
             return table == "orders" and self._is_forgotten(key, kept if made is None else made)
         except _UNREADABLE:
             return False
+
+    def _is_same_portfolio(self, key: bytes, kept: bytes, made: bytes) -> bool:
+        """Tell whether rows differ no more than those of two releases.
+
+        Where a release began that notes when the first order may lapse, it noted what worked then, not what had worked
+        before. Either is right if no order that works expires earlier.
+        """
+        if rows.SEPARATOR in key:
+            return False
+        portfolio, first_expiry = rows.decode_portfolio(kept)
+        prefix = key + rows.SEPARATOR
+        working, _ = next(self._store.scan("portfolios", prefix), (b"", b""))
+        is_early = not working.startswith(prefix) or (
+            first_expiry is not None and first_expiry <= rows.working_from_key(working)[0]
+        )
+        return is_early and portfolio == rows.decode_portfolio(made).portfolio
 
     def _is_expired(self, key: bytes, raw: bytes) -> bool:
         now = max(self._clock, self._portfolio_time(key) or 0)
@@ -102,7 +118,7 @@ class Comparison:
 
     def _portfolio_time(self, key: bytes) -> int | None:
         raw = self._store.get("portfolios", key.partition(rows.SEPARATOR)[0])
-        return None if raw is None else rows.decode_portfolio(raw).time
+        return None if raw is None else rows.time_of(raw)
 
 
 def _row(raw: bytes | None) -> str:

@@ -27,7 +27,7 @@ _OFFSET_KEY = b"__faust\0offset__"
 _DAMAGED = "damaged"
 """A file of this name in its folder says that a local table must not be used again."""
 
-_MEMORY_BYTES = 128 * 1024 * 1024
+MEMORY_BYTES = 128 * 1024 * 1024
 """Of all databases of the process together: blocks, indexes and filters, and what is not yet written to files."""
 _UNWRITTEN_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
@@ -57,7 +57,7 @@ def _shared_memory() -> tuple[Cache, WriteBufferManager]:
     The default is a cache for each, of 2 GiB in Faust's store, and buffers beside it: many partitions would fill any
     memory.
     """
-    blocks = Cache(_MEMORY_BYTES)
+    blocks = Cache(MEMORY_BYTES)
     return blocks, WriteBufferManager.new_write_buffer_manager_with_cache(_UNWRITTEN_BYTES, False, blocks)  # noqa: FBT003 - RocksDB's own signature
 
 
@@ -256,8 +256,10 @@ class LocalTable:
         return db
 
     def _open_database(self, options: Options) -> Rdict:
-        families = {"default": options}  # else a database that exists takes the options that it had, and a cache alone
         expiry = EXPIRY_SECONDS.get(self.table)
+        # Without naming the column family rocksdict takes what a database that exists was last written with instead:
+        # no filters, which are not written down, and a cache of its own for each.
+        families = {"default": options}
         if expiry is None:
             return Rdict(str(self.path), options, families)
         # With a time to live RocksDB drops old rows when it compacts, the offset too if it stays the same for so

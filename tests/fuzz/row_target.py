@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from app.core.policy import Policy
-from app.core.state import Order, Portfolio
+from app.core.state import Order
 from app.errors import Doubt
 from app.processor import Change, rows
 
@@ -42,7 +42,7 @@ def row(data: bytes) -> str:
         taken = kind.decode(raw)
     except STOPS as stop:
         return f"stopped by {type(stop).__name__}"
-    assert raw.startswith(b"\x01"), "a row of another version is taken"
+    assert raw.startswith((b"\x01", b"\x02") if name == b"portfolio" else b"\x01"), "a row of another version is taken"
     return "taken" if is_sound(taken) else "taken, unsound"
 
 
@@ -59,8 +59,9 @@ def check_round_trip(change: Change) -> None:
     if isinstance(taken, Order):
         assert rows.finished_at_of(change.value) == taken.finished_at
         assert rows.order_key(taken.portfolio_id, taken.order_id) == change.key
-    if isinstance(taken, Portfolio):
-        assert rows.portfolio_key(taken.portfolio_id) == change.key
+    if isinstance(taken, rows.PortfolioRow):
+        assert rows.portfolio_key(taken.portfolio.portfolio_id) == change.key
+        assert rows.time_of(change.value) == taken.portfolio.time
 
 
 def kind_of(change: Change) -> Kind | None:

@@ -16,6 +16,7 @@ from app.core.policy import Policy
 from app.core.sizing import factors
 from app.core.state import Evidence, Order, Portfolio
 from app.processor import MemoryStore
+from app.processor.rows import PortfolioRow, encode_portfolio, time_of
 from app.processor.working import WorkingOrders
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
@@ -103,15 +104,31 @@ def test_an_order_changes_only_in_what_is_named(held: Order, other: Order) -> No
     assert held.finished(other.expires_at) == held._replace(in_trade=False, finished_at=other.expires_at)
 
 
-@given(st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.integers(0, 400)), max_size=300))
-def test_working_orders_lapse_in_order_whatever_ended_before(steps: list[tuple[int, bool, int]]) -> None:
-    working, left = WorkingOrders(MemoryStore(), 10), {}
+@given(messages(Portfolio, evidence=messages(Evidence)))
+def test_a_portfolios_time_is_told_without_reading_its_row(portfolio: Portfolio) -> None:
+    assert time_of(encode_portfolio(PortfolioRow(portfolio, None))) == portfolio.time
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.none() | st.integers(0, 400), st.booleans())),
+    st.sampled_from((0, 1)),
+)
+def test_working_orders_lapse_in_order_whatever_ended_before(
+    steps: list[tuple[int, bool, int | None, bool]], capacity: int
+) -> None:
+    store = MemoryStore()
+    working, left = WorkingOrders(store, capacity), {}
     minute = 60_000_000
-    for sequence, (expires_at, ends, now) in enumerate(steps):
+    for sequence, (expires_at, ends, now, commits) in enumerate(steps):
         order = Order(f"O-{sequence}", "PF", Side.BUY, 1, sequence, Decimal(1), None, expires_at)
-        working.follow(order)
+        working.follow(order, was_working=False)
         left[expires_at, sequence] = order
         if ends:
-            working.follow(left.pop(min(left))._replace(working=False))
-        due = [order.order_id for (expires_at, _), order in sorted(left.items()) if expires_at < now]
-        assert working.lapsing("PF", now + minute) == due
+            working.follow(left.pop(min(left))._replace(working=False), was_working=True)
+        if now is not None:
+            due = [order.order_id for (expires_at, _), order in sorted(left.items()) if expires_at < now]
+            assert working.lapsing("PF", now + minute) == due
+            assert working.first_expiry("PF") == min((expires_at for expires_at, _ in left), default=None)
+        if commits:
+            store.write(working.changes())
+            working.committed()

@@ -1,6 +1,7 @@
 """The auditor on state (I4), on a core that counts wrongly (I3, I5), on histories that begin or end somewhere."""
 
 import random
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -200,6 +201,15 @@ def test_rows_that_count_as_absent_may_be_there_or_not() -> None:
     assert judged({key: row for key, row in day.rows["orders"].items() if key not in forgotten}) == []
 
 
+def test_a_portfolio_that_a_former_release_wrote_is_as_it_should_be() -> None:
+    logs, kept = made()
+    portfolios = dict(kept["portfolios"])
+    for key, row in portfolios.items():
+        if b"\x1f" not in key:
+            portfolios[key] = b"\x01" + row[9:]
+    assert judge(logs, kept | {"portfolios": portfolios}).findings == ()
+
+
 def test_an_expired_signal_id_may_be_gone() -> None:
     day = Day(3)
     ids = day.rows["signal_ids"]
@@ -243,6 +253,21 @@ def test_state_is_compared_where_it_stands() -> None:
         assert found.states == 1
     kept = taken[0] | {"orders": taken[5]["orders"]}
     assert {finding.invariant for finding in judge(day.records, kept).findings} == {"I4"}
+
+
+def test_a_portfolio_whose_working_order_would_be_overlooked_is_found() -> None:
+    day, taken = moments(7)
+    kept, key = next((kept, key) for kept in taken for key in kept["portfolios"] if re.match(rb"[^\x1f]+\x1f", key))
+    portfolio = key.partition(b"\x1f")[0]
+    row = rows.decode_portfolio(kept["portfolios"][portfolio])
+
+    def findings(first_expiry: int | None) -> int:
+        altered = {portfolio: rows.encode_portfolio(row._replace(first_expiry=first_expiry))}
+        return len(judge(day.records, kept | {"portfolios": kept["portfolios"] | altered}).findings)
+
+    expires_at = min(rows.working_from_key(key)[0] for key in kept["portfolios"] if key.startswith(portfolio + b"\x1f"))
+    assert (findings(0), findings(expires_at)) == (0, 0)
+    assert (findings(expires_at + 1), findings(None)) == (1, 1)
 
 
 def test_state_that_was_read_while_a_worker_wrote_is_judged_all_the_same() -> None:

@@ -1,6 +1,7 @@
 """The local copy of a table: rows and changelog offset agree, whatever the process dies of; damage is no loss."""
 
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -76,7 +77,7 @@ def test_all_tables_share_one_memory_also_those_that_were_there_before(name: str
         assert tables[0].get(b"a") == b"1"
         used = [table._db.property_int_value("rocksdb.block-cache-usage") for table in tables]
         assert used[0] == used[1] > 0
-        assert tables[1]._db.property_int_value("rocksdb.block-cache-capacity") == store._MEMORY_BYTES
+        assert tables[1]._db.property_int_value("rocksdb.block-cache-capacity") == store.MEMORY_BYTES
         for table in tables:
             table.close()
 
@@ -93,6 +94,18 @@ def test_what_is_on_the_disk_beside_the_rows_does_not_grow_with_what_was_ever_wr
     table.close()
     files = [file for file in (tmp_path / "t").iterdir() if file.suffix != ".sst"]
     assert sum(file.stat().st_size for file in files) < 200_000
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_is_opened_again_keeps_its_filters_and_the_shared_memory(name: str, tmp_path: Path) -> None:
+    for number in range(3):
+        table = LocalTable(name, tmp_path / "t")
+        table.write([(b"a", b"1")], number)
+        table.close()
+        options = max((tmp_path / "t").glob("OPTIONS-*")).read_text()
+        assert "filter_policy=bloomfilter" in options
+        capacities = re.findall(r"  capacity : (\d+)", (tmp_path / "t" / "LOG").read_text())
+        assert set(capacities) == {str(store.MEMORY_BYTES)}
 
 
 def test_a_kill_leaves_rows_and_offset_in_agreement(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The processor over a store: what it writes is all it needs to go on."""
 
+from collections import Counter
+from collections.abc import Iterator
+
 import orjson
 import pytest
 
@@ -19,17 +22,28 @@ def start(store: MemoryStore, **options: object) -> Processor:
     return Processor(0, store, TABLE_POLICY, **options)  # type: ignore[arg-type]  # any option
 
 
-def signal(number: int, offset: int, at: int = NOON, confidence: float = 0.9) -> Record:
+def signal(number: int, offset: int, at: int = NOON, confidence: float = 0.9, portfolio: str = "PF-1") -> Record:
     value = {
         "signal_id": f"S-{number}",
-        "portfolio_id": "PF-1",
+        "portfolio_id": portfolio,
         "symbol": "X",
         "side": "BUY",
         "confidence": confidence,
         "portfolio_value": "100000",
         "generated_at": at,
     }
-    return Record("signals", 0, offset, b"PF-1", orjson.dumps(value))
+    return Record("signals", 0, offset, portfolio.encode(), orjson.dumps(value))
+
+
+def cancel(order_id: str, offset: int, at: int, portfolio: str = "PF-1") -> Record:
+    value = {
+        "exec_id": "E",
+        "order_id": order_id,
+        "portfolio_id": portfolio,
+        "exec_type": "CANCELED",
+        "transact_time": at,
+    }
+    return Record("fills", 0, offset, portfolio.encode(), orjson.dumps(value))
 
 
 def commit(processor: Processor, store: MemoryStore) -> list[Change]:
@@ -49,6 +63,54 @@ def test_a_restart_after_every_record_changes_no_answer(seed: int) -> None:
         restarted.feed(document)
         restarted.simulation.restart(None)
     assert restarted.lines == straight.lines
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_portfolios_of_the_first_layout_are_answered_the_same(seed: int) -> None:
+    present, first = Desk(), Desk()
+    for line in filter(bytes.strip, generate(seed, 300)):
+        document = orjson.loads(line)
+        present.feed(document)
+        first.feed(document)
+        first.simulation.restart(None)
+        for store in first.simulation._stores.values():
+            store.write(list(of_the_first_layout(store)))
+    assert first.lines == present.lines
+    assert any(b"RESERVATION_EXPIRED" in line for line in present.lines)
+
+
+def of_the_first_layout(store: MemoryStore) -> Iterator[Change]:
+    """Yield the portfolios of a store as they were without a time in front of them."""
+    for key, row in store.scan("portfolios", b""):
+        if b"\x1f" not in key and row.startswith(b"\x02"):
+            yield Change("portfolios", key, b"\x01" + row[9:])
+
+
+def test_a_portfolio_is_looked_up_for_working_orders_only_when_some_may_lapse() -> None:
+    store = WatchedStore()
+    minute = HOUR // 60
+    for number in range(10):
+        at = NOON + number * minute
+        processor = start(store)  # knows nothing that is not in the store
+        processor.process(signal(number, number, at), at)
+        commit(processor, store)
+    assert store.scans["portfolios"] == 0
+    processor = start(store)
+    outcome = processor.process(signal(10, 10, NOON + 24 * HOUR), NOON + 24 * HOUR)
+    assert store.scans["portfolios"] == 1
+    assert b"".join(produced.value or b"" for produced in outcome.produced).count(b"RESERVATION_EXPIRED") == 10
+
+
+class WatchedStore(MemoryStore):
+    """Counts how often each table is scanned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scans: Counter[str] = Counter()
+
+    def scan(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        self.scans[table] += 1
+        return super().scan(table, start)
 
 
 def test_positions_are_part_of_the_changes() -> None:
@@ -82,8 +144,8 @@ def test_a_row_of_an_unknown_version_is_no_guess(table_and_key: tuple[str, bytes
     table, key = table_and_key
     row = store.get(table, key)
     assert row is not None
-    store.write([Change(table, key, b"\x02" + row[1:])])
-    with pytest.raises(Doubt, match="version 2"):
+    store.write([Change(table, key, b"\x03" + row[1:])])
+    with pytest.raises(Doubt, match="version 3"):
         start(store).process(signal(2, 1), NOON)
 
 
@@ -96,17 +158,26 @@ def test_forgotten_orders_leave_the_store() -> None:
             at = NOON + day * 24 * HOUR + number * HOUR
             outcome = processor.process(signal(day * 10 + number, day * 10 + number, at), at)
             order_id = orjson.loads(outcome.produced[-1].value or b"")["order_id"]
-            fill = {
-                "exec_id": "E",
-                "order_id": order_id,
-                "portfolio_id": "PF-1",
-                "exec_type": "CANCELED",
-                "transact_time": at,
-            }
-            processor.process(Record("fills", 0, day * 10 + number, b"PF-1", orjson.dumps(fill)), at)
+            processor.process(cancel(order_id, day * 10 + number, at), at)
             commit(processor, store)
         most = max(most, sum(1 for _ in store.scan("orders", b"")))
     assert most <= 80  # 20 rows a day are remembered for up to a day; without pruning it would be 1,200
+
+
+def test_forgotten_orders_of_a_quiet_portfolio_leave_the_store_too() -> None:
+    store = MemoryStore()
+    processor = start(store)
+    outcome = processor.process(signal(0, 0, portfolio="quiet"), NOON)
+    order_id = orjson.loads(outcome.produced[-1].value or b"")["order_id"]
+    processor.process(cancel(order_id, 0, NOON, "quiet"), NOON)
+    later = NOON + 25 * HOUR
+    processor.process(signal(1, 1, later, confidence=0.1, portfolio="quiet"), later)
+    commit(processor, store)
+    processor = start(store)  # knows nothing of it that is not in the store
+    for number in range(2, 10):
+        processor.process(signal(number, number, later), later)
+        commit(processor, store)
+    assert {key.partition(b"\x1f")[0] for key, _ in store.scan("orders", b"")} == {b"PF-1"}
 
 
 def test_an_event_changes_a_handful_of_rows_however_long_the_history() -> None:
