@@ -21,6 +21,7 @@ from rocksdict import (
 )
 
 from app.errors import Doubt
+from app.stream.rocksdb_logs import find_damage
 
 _OFFSET_KEY = b"__faust\0offset__"
 """Where Faust's own store keeps it too. No row has this key: ids cannot contain U+0000."""
@@ -233,6 +234,8 @@ class LocalTable:
             self.path.mkdir(parents=True, exist_ok=True)
             if (self.path / _DAMAGED).exists():
                 return self._open_anew((self.path / _DAMAGED).read_text())
+            if (damage := find_damage(self.path)) is not None:
+                return self._open_anew(damage)
             return self._open_once(is_loading=is_loading)
         except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
             if not _is_damage(error):

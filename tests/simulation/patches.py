@@ -100,6 +100,7 @@ def installed(**limits: int) -> Iterator[None]:
                 put(module, name, fakes[id(value)])
             elif name == "_log" and isinstance(value, structlog.BoundLoggerBase | type(structlog.get_logger())):
                 put(module, name, log)
+    put(app.stream.store, "find_damage", lambda _: None)
     put(app.stream.store, "_options", lambda **_: None)
     put(app.processor.state, "PORTFOLIO_CAPACITY", 2)
     put(app.processor.state, "ORDER_CAPACITY", 3)
