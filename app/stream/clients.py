@@ -1,7 +1,7 @@
 """What the librdkafka clients of the worker have in common, and how they tell of errors."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,8 @@ from app.settings import Settings
 REQUEST_SECONDS = 10.0
 """How long one request to the brokers may take before it counts as failed."""
 _REACH_SECONDS = 3.0
+_QUEUED_KILOBYTES = 16_384
+"""Of a consumer, read ahead; many partitions may be restored at the same time."""
 
 _silent = logging.getLogger("librdkafka")
 _silent.disabled = True
@@ -122,6 +124,22 @@ class LogEnds:
         return ends
 
 
+def committed_consumer(settings: Settings, errors: BrokerErrors, config: Mapping[str, Any]) -> Consumer:
+    """Return a consumer of committed records, to be assigned by hand; it takes no part in the group."""
+    return Consumer(
+        client_config(settings, errors)
+        | {
+            "group.id": settings.app_id,  # librdkafka wants one
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "queued.max.messages.kbytes": _QUEUED_KILOBYTES,
+            "fetch.queue.backoff.ms": 5,  # else a full queue, once emptied, stays so for up to a second
+            **config,
+        }
+    )
+
+
 @contextmanager
 def committed_reader(settings: Settings, purpose: str) -> Iterator[Consumer]:
     """Give a consumer for committed records of assigned partitions, that tells when it has reached an end.
@@ -129,18 +147,14 @@ def committed_reader(settings: Settings, purpose: str) -> Iterator[Consumer]:
     Kafka's errors become a Doubt that names the purpose.
     """
     errors = BrokerErrors()
-    consumer = Consumer(
-        client_config(settings, errors)
-        | {
-            "group.id": settings.app_id,  # librdkafka wants one; nothing is committed and the group is not joined
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
+    consumer = committed_consumer(
+        settings,
+        errors,
+        {
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",  # where rows expire, the oldest ones may be gone
             "fetch.wait.max.ms": 10,  # only at an end is there anything to wait for, and that has to be told
-            "queued.max.messages.kbytes": 16_384,  # many partitions may be read at the same time
-            "fetch.queue.backoff.ms": 5,  # else a full queue, once emptied, stays so for up to a second
-        }
+        },
     )
     try:
         yield consumer

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from app.errors import Doubt
 from app.processor import Record
 from app.settings import Settings
-from app.stream.clients import BrokerErrors, client_config
+from app.stream.clients import BrokerErrors, committed_consumer
 from app.stream.doubt import exit_in_doubt
 from app.stream.inbox import Chunk, Inbox
 from app.topics import INPUTS, SIGNALS
@@ -28,11 +28,15 @@ HELD_UP_LIMIT = 4_000
 _READ_SECONDS = 0.1
 """How long a read waits for records; a new assignment is taken up by the next one."""
 _READ_RECORDS = 2_000
-_FETCH_WAIT_MS = 25
-"""How long a broker lets a fetch wait. Behind fills that were written in a transaction only the next fetch tells that
-nothing follows but its marker, and signals wait for that."""
-_FETCH_BYTES = 1_000_000
-_QUEUED_KILOBYTES = 16_384
+_CONFIG = {
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    # Behind fills that were written in a transaction only the next fetch tells that nothing follows but its marker,
+    # and signals wait for that.
+    "fetch.wait.max.ms": 25,
+    "queued.min.messages": READY_LIMIT,
+    "fetch.error.backoff.ms": 100,
+}
 _DOUBTS = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - the names of the codes
@@ -159,26 +163,10 @@ class InputReader:
         if self._consumer is None or assignment is not self._current:
             if self._consumer is not None:
                 self._consumer.close()
-            self._consumer = Consumer(self._config())
+            self._consumer = committed_consumer(self._settings, self._errors, _CONFIG)
             self._consumer.assign([self._place(*where, offset) for where, offset in assignment.positions.items()])
             self._current, self._paused = assignment, set()
         return self._consumer
-
-    def _config(self) -> dict[str, Any]:
-        return client_config(self._settings, self._errors) | {
-            "group.id": self._settings.app_id,  # librdkafka wants one; the group is not joined by it
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": _FETCH_WAIT_MS,
-            "max.partition.fetch.bytes": _FETCH_BYTES,
-            "queued.min.messages": READY_LIMIT,
-            "queued.max.messages.kbytes": _QUEUED_KILOBYTES,
-            "fetch.queue.backoff.ms": 5,
-            "fetch.error.backoff.ms": 100,
-        }
 
     def _place(self, topic: str, partition: int, offset: int = -1001) -> TopicPartition:
         return TopicPartition(self._names[topic], partition, offset)

@@ -11,17 +11,19 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from app.errors import Doubt
 from app.settings import Settings
-from app.stream.clients import BrokerErrors, client_config
+from app.stream.clients import BrokerErrors, committed_consumer
 from app.stream.doubt import exit_in_doubt
 from app.stream.store import LocalTable
 
 _READ_SECONDS = 0.1
 """How long a read waits for rows, and with it a rebalance at most."""
 _READ_RECORDS = 5_000
-_FETCH_WAIT_MS = 500
-_FETCH_BYTES = 64 * 1024
-"""A fetch waits for so much, or half a second: a standby costs little, and is half a second behind."""
-_QUEUED_KILOBYTES = 16_384
+_CONFIG = {
+    "auto.offset.reset": "error",
+    # A fetch waits for so much, or half a second: a standby costs little, and is half a second behind.
+    "fetch.min.bytes": 64 * 1024,
+    "fetch.wait.max.ms": 500,
+}
 _REQUEST_SECONDS = 10.0
 
 _log = structlog.get_logger("sizer")
@@ -78,12 +80,7 @@ class StandbyReader:
     def _read(self, tables: Tables) -> None:
         """Write what comes within `_READ_SECONDS`; blocks."""
         try:
-            consumer = self._consumer
-            if consumer is None:
-                consumer = self._consumer = Consumer(self._config())
-            if tables is not self._current:
-                self._assign(consumer, tables)
-                self._current = tables
+            consumer = self._consumer_of(tables)
             # consume(n, timeout) would wait for the whole time-out unless n messages are there.
             first = consumer.poll(_READ_SECONDS)
             if first is not None:
@@ -91,25 +88,19 @@ class StandbyReader:
         except KafkaException as error:
             raise Doubt(f"the standbys' changelogs could not be read: {self._errors.explain(error)}") from None
 
-    def _config(self) -> dict[str, Any]:
-        return client_config(self._settings, self._errors) | {
-            "group.id": self._settings.app_id,  # librdkafka wants one; the group is not joined by it
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": _FETCH_WAIT_MS,
-            "fetch.min.bytes": _FETCH_BYTES,
-            "queued.max.messages.kbytes": _QUEUED_KILOBYTES,
-        }
-
-    def _assign(self, consumer: Consumer, tables: Tables) -> None:
-        consumer.assign([TopicPartition(*where, table.next_offset) for where, table in tables.items()])
+    def _consumer_of(self, tables: Tables) -> Consumer:
+        """Return a consumer that gives what follows on the tables' rows; a new one for each assignment."""
+        if self._consumer is None or tables is not self._current:
+            if self._consumer is not None:
+                self._consumer.close()
+            self._consumer = committed_consumer(self._settings, self._errors, _CONFIG)
+            self._consumer.assign([TopicPartition(*where, table.next_offset) for where, table in tables.items()])
+            self._current = tables
+        return self._consumer
 
     def _write(self, consumer: Consumer, tables: Tables, messages: list[Message]) -> None:
         rows: defaultdict[Any, list[tuple[bytes, bytes | None]]] = defaultdict(list)
         offsets: dict[Any, int] = {}
-        is_begun_later = False
         for message in messages:
             where: Any = (message.topic(), message.partition())
             error = message.error()
@@ -118,15 +109,13 @@ class StandbyReader:
                 offsets[where] = message.offset() or 0
             elif error.code() == KafkaError._AUTO_OFFSET_RESET and where in tables:  # noqa: SLF001 - the name of the code
                 self._begin_later(consumer, where, tables[where])
-                is_begun_later = True
+                self._current = None  # to be read from there
             elif error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 raise KafkaException(error)
             else:
                 _log.debug("reading a changelog has trouble", topic=where[0], partition=where[1], error=error.str())
         for where, changed in rows.items():
             tables[where].write(changed, offsets[where])
-        if is_begun_later:
-            self._assign(consumer, tables)
 
     def _begin_later(self, consumer: Consumer, where: tuple[str, int], table: LocalTable) -> None:
         """Go on where the changelog begins by now: what lay before has expired, and does so here by itself."""

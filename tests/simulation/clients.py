@@ -91,7 +91,7 @@ class Consumer:
         for where in news:
             if len(found) < limit:
                 self._take_from(where, found, limit)
-        if not self._is_reset and self._network.fault_chance and found and dice.random() < self._network.fault_chance:
+        if self._network.fault_chance and found and dice.random() < self._network.fault_chance:
             found.append(Message(None, None, None, None, KafkaError._ALL_BROKERS_DOWN))
         return found
 

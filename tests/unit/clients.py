@@ -52,6 +52,7 @@ class Consumer:
     latest: "Consumer"
     prepared: tuple[Message, ...] = ()
     """What comes first from the next one that is made."""
+    watermarks = (0, 0)
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -59,7 +60,6 @@ class Consumer:
         Consumer.prepared = ()
         self.assigned: list[dict[tuple[str, int], int]] = []
         self.calls: list[tuple[str, list[tuple[str, int]]]] = []
-        self.watermarks = (0, 0)
         Consumer.latest = self
 
     def assign(self, partitions: list[TopicPartition]) -> None:

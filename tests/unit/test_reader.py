@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from app.settings import Settings
-from app.stream import reader
+from app.stream import clients, reader
 from app.stream.inbox import Inbox
 from app.stream.reader import InputReader
 from app.topics import FILLS, SIGNALS
@@ -50,7 +50,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         reasons.append(message)
         raise Ended
 
-    monkeypatch.setattr(reader, "Consumer", Consumer)
+    monkeypatch.setattr(clients, "Consumer", Consumer)
     monkeypatch.setattr(reader, "exit_in_doubt", end)
     return reasons
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -13,7 +12,7 @@ from confluent_kafka import KafkaError
 from app.core.policy import TABLE_POLICY
 from app.processor import TABLES
 from app.settings import Settings
-from app.stream import standby
+from app.stream import clients, standby
 from app.stream.faust_app import SizerApp
 from app.stream.standby import StandbyReader
 from app.stream.store import LocalTable, LocalTables
@@ -35,6 +34,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         reasons.append(message)
         raise Ended
 
+    monkeypatch.setattr(clients, "Consumer", Consumer)
     monkeypatch.setattr(standby, "exit_in_doubt", end)
     return reasons
 
@@ -42,13 +42,6 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def table(tmp_path: Path) -> LocalTable:
     return LocalTables(tmp_path, dict.fromkeys(TABLES, "id")).open("orders", 0)
-
-
-def reader(messages: Iterable[Message] = ()) -> StandbyReader:
-    made = StandbyReader(Settings())
-    made._consumer = Consumer({})  # type: ignore[assignment]  # looks like one
-    Consumer.latest.coming.extend(messages)
-    return made
 
 
 def row(offset: int, key: bytes, value: bytes | None) -> Message:
@@ -59,7 +52,8 @@ def test_rows_are_written_from_where_the_local_ones_end(table: LocalTable, ended
     table.write([(b"a", b"0")], 4)
 
     async def play() -> None:
-        made = reader([row(5, b"b", b"1"), row(7, b"a", None), row(8, b"c", b"2")])
+        Consumer.prepared = (row(5, b"b", b"1"), row(7, b"a", None), row(8, b"c", b"2"))
+        made = StandbyReader(Settings())
         made.assign({(CHANGELOG, 0): table})
         await until(lambda: table.next_offset == 9)
         await made.stop()
@@ -85,7 +79,8 @@ def test_nothing_is_written_once_it_has_stopped(
     monkeypatch.setattr(LocalTable, "write", slow)
 
     async def play() -> None:
-        made = reader([row(0, b"a", b"1")])
+        Consumer.prepared = (row(0, b"a", b"1"),)
+        made = StandbyReader(Settings())
         made.assign({(CHANGELOG, 0): table})
         await until(is_writing.is_set)
         stopping = asyncio.create_task(made.stop())
@@ -95,6 +90,7 @@ def test_nothing_is_written_once_it_has_stopped(
         may_write.set()
         await stopping
         assert table.get(b"a") == b"1"
+        Consumer.prepared = (row(1, b"a", b"2"),)
         made.assign({(CHANGELOG, 0): table})
         await until(lambda: table.get(b"a") == b"2")
         await made.stop()
@@ -103,18 +99,21 @@ def test_nothing_is_written_once_it_has_stopped(
     assert ended == []
 
 
-def test_a_changelog_that_begins_later_by_now_is_read_from_there(table: LocalTable, ended: list[str]) -> None:
+def test_a_changelog_that_begins_later_by_now_is_read_from_there(
+    table: LocalTable, ended: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     table.write([(b"a", b"0")], 4)
 
     async def play() -> None:
-        made = reader([Message(CHANGELOG, 0, 5, code=KafkaError._AUTO_OFFSET_RESET)])
-        Consumer.latest.watermarks = (9, 12)
+        Consumer.prepared = (Message(CHANGELOG, 0, 5, code=KafkaError._AUTO_OFFSET_RESET),)
+        monkeypatch.setattr(Consumer, "watermarks", (9, 12))
+        made = StandbyReader(Settings())
         made.assign({(CHANGELOG, 0): table})
-        await until(lambda: len(Consumer.latest.assigned) == 2)
+        await until(lambda: table.next_offset == 9 and made._current is not None)
         await made.stop()
 
     asyncio.run(play())
-    assert Consumer.latest.assigned[-1] == {(CHANGELOG, 0): 9}
+    assert Consumer.latest.assigned == [{(CHANGELOG, 0): 9}]
     assert ended == []
 
 
@@ -125,12 +124,15 @@ def test_a_changelog_that_begins_later_by_now_is_read_from_there(table: LocalTab
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, "changelogs could not be read"),
     ],
 )
-def test_what_waiting_does_not_mend_ends_in_doubt(table: LocalTable, ended: list[str], code: int, told: str) -> None:
+def test_what_waiting_does_not_mend_ends_in_doubt(
+    table: LocalTable, ended: list[str], code: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table.write([(b"a", b"0")], 4)
 
     async def play() -> None:
-        made = reader([Message(CHANGELOG, 0, 5, code=code)])
-        Consumer.latest.watermarks = (0, 3)
+        Consumer.prepared = (Message(CHANGELOG, 0, 5, code=code),)
+        monkeypatch.setattr(Consumer, "watermarks", (0, 3))
+        made = StandbyReader(Settings())
         made.assign({(CHANGELOG, 0): table})
         assert made._running is not None
         await asyncio.wait([made._running])
