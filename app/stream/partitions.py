@@ -17,6 +17,7 @@ from app.processor.partitioners import partitioner
 from app.settings import Settings
 from app.stream.doubt import exit_in_doubt
 from app.stream.inbox import Inbox
+from app.stream.pace import Pace
 from app.stream.producers import Producers
 from app.stream.reader import InputReader
 from app.stream.restore import prepare_standby, restore
@@ -58,6 +59,7 @@ class Partitions:
         self._executor = ThreadPoolExecutor(max_workers=32, thread_name_prefix="partition")
         self._reader = InputReader(settings)
         self._standbys = StandbyReader(settings)
+        self._pace = Pace()
 
     @property
     def tasks(self) -> Mapping[int, PartitionTask]:
@@ -230,6 +232,7 @@ class Partitions:
             topic_names=self._names,
             executor=self._executor,
             on_taken=self._reader.look,
+            turn=lambda: self._pace.turn(len(self._tasks)),
         )
 
     def _changelogs(self, partitions: set[int]) -> dict[tuple[str, int], LocalTable]:

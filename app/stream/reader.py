@@ -68,6 +68,8 @@ class _Assignment:
         self.positions = {
             (topic, partition): task.inbox.expected[topic] for partition, task in tasks.items() for topic in INPUTS
         }
+        self.ends: dict[tuple[str, int], int] = {}
+        """Where logs ended by the last that was told of it: only news need to be told on."""
 
 
 class InputReader:
@@ -142,17 +144,17 @@ class InputReader:
 
     def _read(self, assignment: _Assignment, held: set[tuple[str, int]]) -> list[Chunk]:
         """Return what has come, at once or within `_READ_SECONDS`; blocks. `held`: of what nothing more is wanted."""
+        chunks: list[Chunk] = []
         try:
             consumer = self._consumer_of(assignment)
             if held != self._paused:
                 self._hold(consumer, held)
             # consume(n, timeout) would wait for the whole time-out unless n messages are there.
-            first = consumer.poll(_READ_SECONDS)
-            if first is None:
-                return []
-            return self._chunks(consumer, assignment.positions, [first, *consumer.consume(_READ_RECORDS, 0)])
+            while not chunks and (first := consumer.poll(_READ_SECONDS)) is not None:
+                chunks = self._chunks(consumer, assignment, [first, *consumer.consume(_READ_RECORDS, 0)])
         except KafkaException as error:
             raise Doubt(f"the inputs could not be read: {self._errors.explain(error)}") from None
+        return chunks
 
     def _consumer_of(self, assignment: _Assignment) -> Consumer:
         """Return a consumer that gives what was fetched for this assignment, and nothing of a former one.
@@ -179,10 +181,9 @@ class InputReader:
             consumer.resume([self._place(*where) for where in resume])
         self._paused = held
 
-    def _chunks(
-        self, consumer: Consumer, positions: dict[tuple[str, int], int], messages: list[Message]
-    ) -> list[Chunk]:
-        """Make one chunk of what came of each partition, and move the positions behind it."""
+    def _chunks(self, consumer: Consumer, assignment: _Assignment, messages: list[Message]) -> list[Chunk]:
+        """Make one chunk of what came of each partition, if it is any news, and move the positions behind it."""
+        positions = assignment.positions
         found: dict[tuple[str, int], list[Record]] = {}
         log_ends: dict[tuple[str, int], int] = {}
         for message in messages:
@@ -217,8 +218,11 @@ class InputReader:
             # The end of the log is told once, and may lie before records that were appended since.
             next_position = max(records[-1].offset + 1 if records else position, log_ends.get(where, position))
             is_last = next_position == log_ends.get(where) or next_position >= self._high_watermark(consumer, *where)
-            chunks.append(Chunk(topic, partition, position, next_position, is_last, records))
+            if records or next_position > position or (is_last and assignment.ends.get(where) != next_position):
+                chunks.append(Chunk(topic, partition, position, next_position, is_last, records))
             positions[topic, partition] = next_position
+            if is_last:
+                assignment.ends[where] = next_position
         return chunks
 
     def _high_watermark(self, consumer: Consumer, name: str, partition: int) -> int:

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager
 
 from app.errors import Doubt
 from app.processor import Change, Processor
@@ -43,10 +44,11 @@ class PartitionTask:
         topic_names: Mapping[str, str],
         executor: Executor,
         on_taken: Callable[[], None],
+        turn: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
         """`topic_names`: real names of the output topics by logical name and of the changelogs by table.
 
-        `on_taken`: called when the inbox has become emptier.
+        `on_taken`: called when the inbox has become emptier. `turn`: entered for each transaction.
         """
         self.partition = partition
         self.processor = processor
@@ -57,6 +59,7 @@ class PartitionTask:
         self._topic_names = topic_names
         self._executor = executor
         self._on_taken = on_taken
+        self._turn = turn
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -89,9 +92,11 @@ class PartitionTask:
                 await self._wake.wait()
                 self._wake.clear()
                 while self.inbox.is_ready and not self._is_paused:
-                    self._idle.clear()
-                    await self._transact()
-                    self._idle.set()
+                    async with self._turn():
+                        if not self._is_paused:
+                            self._idle.clear()
+                            await self._transact()
+                            self._idle.set()
         except asyncio.CancelledError:
             raise
         except Doubt as doubt:
