@@ -19,6 +19,7 @@ _READ_SECONDS = 0.1
 """How long a read waits for rows, and with it a rebalance at most."""
 _READ_RECORDS = 5_000
 _CONFIG = {
+    "enable.partition.eof": True,
     "auto.offset.reset": "error",
     # A fetch waits for so much, or half a second: a standby costs little, and is half a second behind.
     "fetch.min.bytes": 64 * 1024,
@@ -67,6 +68,8 @@ class StandbyReader:
             loop = asyncio.get_running_loop()
             while True:
                 await self._more.wait()
+                if not self._more.is_set():  # stopped before this got its turn
+                    continue
                 self._idle.clear()
                 await loop.run_in_executor(self._executor, self._read, self._tables)
                 self._idle.set()
@@ -107,6 +110,8 @@ class StandbyReader:
             if error is None:
                 rows[where].append((message.key(), message.value()))  # type: ignore[arg-type]  # bytes, without a deserializer
                 offsets[where] = message.offset() or 0
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the name of the code
+                offsets[where] = (message.offset() or 0) - 1  # records behind the last row are markers
             elif error.code() == KafkaError._AUTO_OFFSET_RESET and where in tables:  # noqa: SLF001 - the name of the code
                 self._begin_later(consumer, where, tables[where])
                 self._current = None  # to be read from there
@@ -114,8 +119,9 @@ class StandbyReader:
                 raise KafkaException(error)
             else:
                 _log.debug("reading a changelog has trouble", topic=where[0], partition=where[1], error=error.str())
-        for where, changed in rows.items():
-            tables[where].write(changed, offsets[where])
+        for where, offset in offsets.items():
+            if offset >= tables[where].next_offset:
+                tables[where].write(rows[where], offset)
 
     def _begin_later(self, consumer: Consumer, where: tuple[str, int], table: LocalTable) -> None:
         """Go on where the changelog begins by now: what lay before has expired, and does so here by itself."""

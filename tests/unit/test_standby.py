@@ -52,10 +52,11 @@ def test_rows_are_written_from_where_the_local_ones_end(table: LocalTable, ended
     table.write([(b"a", b"0")], 4)
 
     async def play() -> None:
-        Consumer.prepared = (row(5, b"b", b"1"), row(7, b"a", None), row(8, b"c", b"2"))
+        end = Message(CHANGELOG, 0, 10, code=KafkaError._PARTITION_EOF)  # behind a transaction's marker
+        Consumer.prepared = (row(5, b"b", b"1"), row(7, b"a", None), row(8, b"c", b"2"), end)
         made = StandbyReader(Settings())
         made.assign({(CHANGELOG, 0): table})
-        await until(lambda: table.next_offset == 9)
+        await until(lambda: table.next_offset == 10)
         await made.stop()
 
     asyncio.run(play())
@@ -94,6 +95,24 @@ def test_nothing_is_written_once_it_has_stopped(
         made.assign({(CHANGELOG, 0): table})
         await until(lambda: table.get(b"a") == b"2")
         await made.stop()
+
+    asyncio.run(play())
+    assert ended == []
+
+
+def test_one_that_is_stopped_at_once_does_not_begin(table: LocalTable, ended: list[str]) -> None:
+    async def play() -> None:
+        made = StandbyReader(Settings())
+        made.assign({(CHANGELOG, 0): table})
+        await asyncio.sleep(0)  # it waits
+        await made.stop()
+        Consumer.prepared = (row(0, b"a", b"1"),)
+        made.assign({(CHANGELOG, 0): table})
+        await made.stop()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert table.next_offset == 0
+        assert made._idle.is_set()
 
     asyncio.run(play())
     assert ended == []
