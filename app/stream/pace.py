@@ -7,6 +7,7 @@ is not, and a commit is mostly waiting for replicas, there may be one for each p
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,7 +26,7 @@ class Pace:
     def __init__(self) -> None:
         self.limit = float(_LEAST)
         self._running = 0
-        self._freed = asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._quickest = [float("inf"), float("inf")]
         """In the present window, and in the one before."""
         self._window_ends = 0.0
@@ -33,17 +34,36 @@ class Pace:
     @asynccontextmanager
     async def turn(self, most: int) -> AsyncIterator[None]:
         """Wait for a turn; the block is a transaction. `most`: how many turns there can be use for."""
-        while self._running >= round(self.limit):
-            self._freed.clear()
-            await self._freed.wait()
-        self._running += 1
+        await self._wait()
         begun = time.monotonic()
         try:
             yield
         finally:
-            self._running -= 1
             self._learn(time.monotonic() - begun, max(most, _LEAST))
-            self._freed.set()
+            self._give_back()
+
+    async def _wait(self) -> None:
+        """Wait for a turn, behind all who wait already: a busy partition must not keep a quiet one from its next."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._hand_out()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # it had been given one
+                self._give_back()
+            raise
+
+    def _give_back(self) -> None:
+        self._running -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._running < round(self.limit):
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self._running += 1
 
     def _learn(self, seconds: float, most: int) -> None:
         now = time.monotonic()
