@@ -3,9 +3,29 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
+import pytest
 from confluent_kafka import KafkaError, TopicPartition
+
+from app.stream import clients
+
+
+class Ended(BaseException):
+    """The process ended in doubt."""
+
+
+def replaced(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Put the consumer below in the place of librdkafka's; return what the process will have ended with."""
+    reasons: list[str] = []
+
+    def end(message: str, **_: Any) -> NoReturn:
+        reasons.append(message)
+        raise Ended
+
+    monkeypatch.setattr(clients, "Consumer", Consumer)
+    monkeypatch.setattr(module, "exit_in_doubt", end)
+    return reasons
 
 
 class Message:

@@ -3,21 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 
 from app.settings import Settings
-from app.stream import clients, reader
+from app.stream import reader
 from app.stream.inbox import Inbox
 from app.stream.reader import InputReader
 from app.topics import FILLS, SIGNALS
-from tests.unit.clients import Consumer, Message, until
-
-
-class Ended(BaseException):
-    """The process ended in doubt."""
+from tests.unit.clients import Consumer, Ended, Message, replaced, until
 
 
 class Task:
@@ -43,16 +39,7 @@ class Task:
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Put a consumer in the place of librdkafka's; what the process would have ended with."""
-    reasons: list[str] = []
-
-    def end(message: str, **_: Any) -> NoReturn:
-        reasons.append(message)
-        raise Ended
-
-    monkeypatch.setattr(clients, "Consumer", Consumer)
-    monkeypatch.setattr(reader, "exit_in_doubt", end)
-    return reasons
+    return replaced(reader, monkeypatch)
 
 
 @asynccontextmanager

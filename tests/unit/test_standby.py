@@ -4,7 +4,7 @@ import asyncio
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -12,31 +12,19 @@ from confluent_kafka import KafkaError
 from app.core.policy import TABLE_POLICY
 from app.processor import TABLES
 from app.settings import Settings
-from app.stream import clients, standby
+from app.stream import standby
 from app.stream.faust_app import SizerApp
 from app.stream.standby import StandbyReader
 from app.stream.store import LocalTable, LocalTables
 from app.stream.tables import RowStore
-from tests.unit.clients import Consumer, Message, until
+from tests.unit.clients import Consumer, Ended, Message, replaced, until
 
 CHANGELOG = "orders-changelog"
 
 
-class Ended(BaseException):
-    """The process ended in doubt."""
-
-
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    reasons: list[str] = []
-
-    def end(message: str, **_: Any) -> NoReturn:
-        reasons.append(message)
-        raise Ended
-
-    monkeypatch.setattr(clients, "Consumer", Consumer)
-    monkeypatch.setattr(standby, "exit_in_doubt", end)
-    return reasons
+    return replaced(standby, monkeypatch)
 
 
 @pytest.fixture
