@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.errors import Doubt
+from app.processor import Record
 from app.topics import FILLS, INPUTS, SIGNALS
 
 
@@ -19,7 +20,7 @@ class Chunk(NamedTuple):
     """Where to read on: behind the last record and whatever markers and aborted records follow it."""
     is_last: bool
     """Whether the readable log ended there."""
-    records: Sequence[Any]
+    records: Sequence[Record]
 
 
 class Piece(NamedTuple):
@@ -27,7 +28,7 @@ class Piece(NamedTuple):
 
     topic: str
     """Logical name."""
-    records: Sequence[Any]
+    records: Sequence[Record]
     next_position: int
 
 

@@ -2,7 +2,7 @@
 
 Whatever keeps it, in Faust, in aiokafka or in us: it ends in doubt, its partitions are given to others, and it begins
 anew. What counts is that there is work and nothing moves, not the clock alone, so that a quiet day is no alarm. Whether
-there is work the brokers are asked, by a client of its own: what aiokafka knows is no evidence against aiokafka.
+there is work the brokers are asked, by a client of its own: what the readers know is no evidence against them.
 
 aiokafka's heartbeats come from a thread of their own: they would go on though the event loop, in which everything else
 happens, stands still. A further thread looks at that. And where native code stops while it holds Python's lock (RocksDB
