@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from app.errors import Doubt
 from app.settings import Settings
-from app.stream.clients import BrokerErrors, committed_consumer
+from app.stream.clients import REQUEST_SECONDS, BrokerErrors, committed_consumer
 from app.stream.doubt import exit_in_doubt
 from app.stream.store import LocalTable
 
@@ -25,7 +25,6 @@ _CONFIG = {
     "fetch.min.bytes": 64 * 1024,
     "fetch.wait.max.ms": 500,
 }
-_REQUEST_SECONDS = 10.0
 
 _log = structlog.get_logger("sizer")
 
@@ -125,7 +124,7 @@ class StandbyReader:
 
     def _begin_later(self, consumer: Consumer, where: tuple[str, int], table: LocalTable) -> None:
         """Go on where the changelog begins by now: what lay before has expired, and does so here by itself."""
-        start, end = consumer.get_watermark_offsets(TopicPartition(*where), timeout=_REQUEST_SECONDS)
+        start, end = consumer.get_watermark_offsets(TopicPartition(*where), timeout=REQUEST_SECONDS)
         if start <= table.next_offset:
             raise Doubt(
                 f"topic {where[0]} ends at offset {end} in partition {where[1]} but its standby was written up to"
