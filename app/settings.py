@@ -27,6 +27,7 @@ def _checked_servers(value: str) -> str:
 
 
 Partitioner = Literal["murmur2", "crc32", "any"]
+LogFormat = Literal["text", "json"]
 
 
 class Settings(BaseSettings):
@@ -43,13 +44,31 @@ class Settings(BaseSettings):
     policy_file: Path | None = None
     partitioner: Partitioner = "murmur2"
     output_format: Literal["json"] = "json"
+    web_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]+$")] = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 0
     session_timeout: Annotated[float, Field(ge=1, le=300)] = 6.0
     adopt_topics: bool = False
+    log_format: LogFormat = "text"
 
     def topic(self, logical_name: str) -> str:
         """Return the real name of a topic."""
         return self.topic_prefix + logical_name
+
+
+class _LogSettings(BaseSettings):
+    """The one setting that has to be known before all others are right."""
+
+    model_config = Settings.model_config
+
+    log_format: LogFormat = "text"
+
+
+def find_log_format() -> LogFormat:
+    """Return how the log is to be written, also if other settings are wrong; `text` if that one itself is."""
+    try:
+        return _LogSettings().log_format
+    except ValueError:
+        return "text"
 
 
 def load_settings(**overrides: object) -> Settings:

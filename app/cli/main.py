@@ -32,11 +32,17 @@ def worker() -> None:
     # Until the worker has handlers of its own there is nothing to finish.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from app.codecs.policy_file import load_policy
-    from app.settings import load_settings
+    from app.settings import find_log_format, load_settings
+    from app.stream.logs import refusal
     from app.stream.worker import run_worker
 
-    settings = load_settings()
-    raise SystemExit(run_worker(settings, load_policy(settings.policy_file)))
+    try:
+        settings = load_settings()
+        status = run_worker(settings, load_policy(settings.policy_file))
+    except UserError as error:
+        print(refusal(error, find_log_format(), USER_ERROR), file=sys.stderr)
+        status = USER_ERROR
+    raise SystemExit(status)
 
 
 @commands.command()

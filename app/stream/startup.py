@@ -163,7 +163,7 @@ def _check_answers(settings: Settings, partition: int, processor: Processor, las
     try:
         answered = int(orjson.loads(last.value() or b"")["signal_offset"])
     except (ValueError, TypeError, KeyError):
-        _log.warning("the last record is none of ours: somebody else writes there", topic=name, partition=partition)
+        _log.warning("foreign record", topic=name, partition=partition)
         return
     position = processor.positions.get(SIGNALS, 0)
     if answered >= position:

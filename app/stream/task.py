@@ -13,6 +13,7 @@ from app.stream.doubt import exit_in_doubt
 from app.stream.inbox import Inbox, Piece
 from app.stream.producers import Producers
 from app.stream.store import PartitionStore
+from app.stream.totals import Totals
 
 BATCH_LIMIT = 2_000
 """Records per transaction: bounds its duration and its memory. Under it, batches grow with the load by themselves,
@@ -45,10 +46,12 @@ class PartitionTask:
         executor: Executor,
         on_taken: Callable[[], None],
         turn: Callable[[], AbstractAsyncContextManager[None]],
+        totals: Totals,
     ) -> None:
         """`topic_names`: real names of the output topics by logical name and of the changelogs by table.
 
-        `on_taken`: called when the inbox has become emptier. `turn`: entered for each transaction.
+        `on_taken`: called when the inbox has become emptier. `turn`: entered for each transaction. `totals`: where
+        transactions are counted.
         """
         self.partition = partition
         self.processor = processor
@@ -60,6 +63,7 @@ class PartitionTask:
         self._executor = executor
         self._on_taken = on_taken
         self._turn = turn
+        self._totals = totals
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -107,9 +111,11 @@ class PartitionTask:
     async def _transact(self) -> None:
         """Process a batch and commit all that it caused, its next positions included, by one transaction."""
         self._producers.begin()
+        self._totals.begin_transaction(self.partition)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + BATCH_SECONDS
         count = 0
+        oldest: int | None = None
         while count < BATCH_LIMIT and loop.time() < deadline and not self._is_paused:
             piece = self.inbox.take(min(_SLICE, BATCH_LIMIT - count))
             if piece is None:
@@ -117,6 +123,8 @@ class PartitionTask:
             self._on_taken()
             self._process(piece)
             count += len(piece.records)
+            if piece.timestamp is not None and (oldest is None or piece.timestamp < oldest):
+                oldest = piece.timestamp
             await asyncio.sleep(0)
         changes = self.processor.changes()
         rows = self._produce_rows(changes)
@@ -124,6 +132,7 @@ class PartitionTask:
         self.processor.committed()
         self.processor.changelog_ends.update(ends)
         self.committed_positions = dict(self.processor.positions)
+        self._totals.end_transaction(self.partition, count, oldest)
 
     def _process(self, piece: Piece) -> None:
         process = self.processor.process
