@@ -8,25 +8,27 @@ from typing import Any
 from app.codecs.records import DECIMAL_SCALE, REQUIRED, Field, Kind, Limit, Record
 
 _INTEGER_DIGITS = 15
+_END = r"$(?!\n)"
+"""In Python and Java `$` also matches before a last line feed."""
 _HALF_UNIT = float(f"5e-{DECIMAL_SCALE + 1}")
 """What rounds to 0, half-even, and below."""
-_INPUT_DECIMAL = rf"0*[0-9]{{1,{_INTEGER_DIGITS}}}(\.[0-9]{{1,{DECIMAL_SCALE}}})?$"
+_INPUT_DECIMAL = rf"0*[0-9]{{1,{_INTEGER_DIGITS}}}(\.[0-9]{{1,{DECIMAL_SCALE}}})?{_END}"
 _PATTERNS = {
     Limit.NONE: f"^-?{_INPUT_DECIMAL}",
     Limit.POSITIVE: f"^(?=.*[1-9]){_INPUT_DECIMAL}",
-    Limit.NOT_NEGATIVE: rf"^(-(?=[0.]*$))?{_INPUT_DECIMAL}",
+    Limit.NOT_NEGATIVE: f"^(-(?=[0.]*{_END}))?{_INPUT_DECIMAL}",
 }
 _LOWEST: dict[Limit, dict[str, float]] = {
     Limit.NONE: {"exclusiveMinimum": -1e15},
     Limit.POSITIVE: {"exclusiveMinimum": _HALF_UNIT},
     Limit.NOT_NEGATIVE: {"minimum": -_HALF_UNIT},
 }
-_OUTPUT_DECIMAL = r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$"
+_OUTPUT_DECIMAL = rf"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?{_END}"
 _TIME_INPUT = {
     "type": "string",
     "pattern": (
         r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
-        r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+        rf"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9]){_END}"
     ),
     "description": "RFC 3339 with Z or a numeric offset; 1970 to 9999 (UTC); digits beyond microseconds are cut",
 }
@@ -36,12 +38,18 @@ _TIME_NUMBER = {
     "maximum": 253_402_300_799_999_999,
     "description": "microseconds since 1970; a literal with a fraction or an exponent is not taken",
 }
-_TIME_OUTPUT = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"}
-_ID = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[^\u0000-\u001F\u007F]*$"}
+_TIME_OUTPUT = {
+    "type": "string",
+    "pattern": rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}\.[0-9]{{6}}Z{_END}",
+}
+_ID = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": rf"^[^\u0000-\u001F\u007F]*{_END}"}
 _TEXTS = {
     Limit.NONE: _ID,
-    Limit.UUID: {"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"},
-    Limit.POLICY_ID: {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    Limit.UUID: {
+        "type": "string",
+        "pattern": f"^[0-9a-f]{{8}}-[0-9a-f]{{4}}-5[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}{_END}",
+    },
+    Limit.POLICY_ID: {"type": "string", "pattern": f"^[0-9a-f]{{16}}{_END}"},
     Limit.FREE_TEXT: {"type": "string"},
 }
 _WHOLE = {
@@ -52,7 +60,7 @@ _WHOLE = {
 }
 _ZERO = {
     "anyOf": [
-        {"type": "string", "pattern": r"^-?0+(\.0+)?$"},
+        {"type": "string", "pattern": rf"^-?0+(\.0+)?{_END}"},
         {"type": "number", "minimum": -_HALF_UNIT, "maximum": _HALF_UNIT},
         {"type": "null"},
     ]

@@ -66,7 +66,7 @@ class Field(NamedTuple):
     kind: Kind
     doc: str
     nullable: bool = False
-    default: str | int | None | Required = REQUIRED
+    default: str | int | Required | None = REQUIRED
     """What a missing field holds: a symbol, a number of units of a decimal, or null."""
     symbols: type[StrEnum] | None = None
     """Of an enum: the words."""
@@ -150,7 +150,7 @@ FILL = Record(
         _or_null(_amount("leaves_qty", "What of the opening order can still fill; 0 ends it.", Limit.NOT_NEGATIVE)),
         _or(0, _amount("commission", "What the execution cost, in the account's currency; negative is a rebate.")),
         _or_null(
-            _amount("realized_pnl", "Realised by this closing TRADE, before commission; null: computed from the prices.")
+            _amount("realized_pnl", "Realised by this closing TRADE, before commission; null: computed from prices.")
         ),
         _or_null(_amount("portfolio_value", _PORTFOLIO_VALUE)),
         _time("transact_time", "Event time: when it was executed."),
