@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]  # exported, but its stubs do not say so
+
 from app.processor import TABLES
 from app.settings import Settings
-from app.stream.topics import changelog_topic, topic_specs
+from app.stream.refusals import lacking
+from app.stream.topics import changelog_topic, find_allowed, topic_specs
 from app.topics import FILLS, FILLS_DLQ, INPUTS, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 
 
@@ -41,6 +44,15 @@ class Operation(StrEnum):
     CREATE = "Create"
     DESCRIBE = "Describe"
     DESCRIBE_CONFIGS = "DescribeConfigs"
+
+
+_IN_KAFKA = {
+    Operation.READ: AclOperation.READ,
+    Operation.WRITE: AclOperation.WRITE,
+    Operation.CREATE: AclOperation.CREATE,
+    Operation.DESCRIBE: AclOperation.DESCRIBE,
+    Operation.DESCRIBE_CONFIGS: AclOperation.DESCRIBE_CONFIGS,
+}
 
 
 class Acl(NamedTuple):
@@ -103,6 +115,24 @@ def _worker(settings: Settings) -> Iterator[Acl]:
 
 def _topic(settings: Settings, topic: str, reason: str, *operations: Operation) -> Acl:
     return Acl(Resource.TOPIC, settings.topic(topic), operations, reason)
+
+
+def check_acls(settings: Settings, role: Role) -> None:
+    """Ask the brokers whether a role's operations on topics are allowed; topics that do not exist are not looked at.
+
+    All at once, before anything is done: else the right to write an event would be missed with the first event, in the
+    middle of a day. Raises UserError, naming us and all that is missing, or BrokerUnavailableError.
+    """
+    wanted = [acl for acl in acls_of(settings, role) if acl.resource is Resource.TOPIC]
+    allowed = find_allowed(settings, [acl.name for acl in wanted])
+    missing = [
+        f"{', '.join(lacks)} on topic {acl.name}"
+        for acl in wanted
+        if (is_allowed := allowed.get(acl.name)) is not None
+        and (lacks := [operation for operation in acl.operations if _IN_KAFKA[operation] not in is_allowed])
+    ]
+    if missing:
+        raise lacking(settings, role, *missing)
 
 
 def acl_commands(settings: Settings, role: Role, principal: str, group: str | None = None) -> Iterator[str]:
