@@ -12,7 +12,9 @@ from app.core.policy import Policy
 from app.processor import TABLES
 from app.settings import Settings, load_settings
 from app.stream.consumer import Consumer, Transport
+from app.stream.credentials import faust_credentials
 from app.stream.data_dir import own
+from app.stream.formats import await_formats
 from app.stream.health import Health
 from app.stream.metrics import Exposition, Sources
 from app.stream.partitions import Partitions
@@ -72,15 +74,18 @@ class SizerApp(faust.App):
         super()._crash(self.crash_reason or reason)
 
     async def on_first_start(self) -> None:
-        """Take the data folder, wait for a broker and check the topics, before anything else; raises UserError.
+        """Take the data folder, wait for a broker and the registry, check topics and schemas, before anything else.
 
-        Probes are answered from the beginning: a worker that waits for a broker is alive.
+        Probes are answered from the beginning: a worker that waits for a broker is alive. Raises UserError.
         """
         self._data_dir = own(self.settings.data_dir)
         if self.conf.web_enabled:
             await self.web.maybe_start()
         facts = await await_topics(self.settings)
-        self.partitions = self.health.partitions = Partitions(self.settings, self.policy, facts, self.totals)
+        self.health.waits_for = "the schema registry"
+        formats = await await_formats(self.settings)
+        self.partitions = Partitions(self.settings, self.policy, facts, self.totals, formats)
+        self.health.partitions = self.partitions
         self.health.knows_coordinator = lambda: self.group_member.knows_coordinator
         self.connected.set()
         await super().on_first_start()
@@ -118,6 +123,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
     return {
         "broker": [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")],
         "broker_client_id": settings.app_id,
+        "broker_credentials": faust_credentials(settings),
         "datadir": settings.data_dir,
         "autodiscover": False,
         "TableManager": Tables,

@@ -22,6 +22,8 @@ class Health:
         """At first no broker is known."""
         self.partitions: Partitions | None = None
         """From the moment on at which a broker was found and the topics are in order."""
+        self.waits_for = "a broker"
+        """What it waits for until then."""
         self.knows_coordinator: Callable[[], bool] = lambda: True
         """Tells whether the broker that leads the group is known and, by the last that was heard, answers."""
         self.is_stopping = False
@@ -42,8 +44,8 @@ class Health:
         if self.is_stopping:
             return "stopping"
         if self.partitions is None:
-            return "waiting for a broker"
-        return self._why_not_assigned(self.partitions) or self._why_not_processing()
+            return f"waiting for {self.waits_for}"
+        return self._why_not_assigned(self.partitions) or self._why_not_processing(self.partitions)
 
     def _why_not_assigned(self, partitions: Partitions) -> str | None:
         if partitions.waits_for_group:
@@ -55,7 +57,9 @@ class Health:
             return f"restoring, {remaining} offsets remain" if remaining else "taking up partitions"
         return "the group's assignment is incomplete" if partitions.is_incomplete else None
 
-    def _why_not_processing(self) -> str | None:
+    def _why_not_processing(self, partitions: Partitions) -> str | None:
+        if partitions.waits_for_registry:
+            return "waiting for the schema registry"
         now = time.monotonic()
         for partition, begun in self._totals.begun.items():
             if now - begun > TRANSACTION_SECONDS:

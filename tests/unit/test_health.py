@@ -24,10 +24,15 @@ from tests.integration.cluster import free_port
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
+def at_rest() -> Any:
+    """Return what is looked at of partitions that have nothing to wait for."""
+    return SimpleNamespace(waits_for_group=False, is_moving=False, is_incomplete=False, waits_for_registry=False)
+
+
 @pytest.fixture
 def health() -> Health:
     made = Health(Pulse(), Totals())
-    made.partitions = SimpleNamespace(waits_for_group=False, is_moving=False, is_incomplete=False)  # type: ignore[assignment]  # what is looked at
+    made.partitions = at_rest()
     return made
 
 
@@ -50,6 +55,7 @@ def test_one_that_has_nothing_to_do_is_ready(health: Health) -> None:
         ({"waits_for_group": True, "is_moving": True}, "waiting for the group"),
         ({"is_moving": True}, "taking up partitions"),
         ({"is_incomplete": True}, "the group's assignment is incomplete"),
+        ({"waits_for_registry": True}, "waiting for the schema registry"),
     ],
 )
 def test_one_whose_partitions_are_on_their_way_is_not_ready(
@@ -70,6 +76,8 @@ def test_one_that_restores_says_how_much_remains(health: Health) -> None:
 def test_one_without_a_broker_is_not_ready_and_alive(health: Health) -> None:
     health.partitions = None
     assert reason_of(health) == "waiting for a broker"
+    health.waits_for = "the schema registry"
+    assert reason_of(health) == "waiting for the schema registry"
     assert health.why_not_alive() is None
 
 
@@ -88,7 +96,7 @@ def test_one_that_stops_is_not_ready_and_alive(health: Health) -> None:
 def test_one_whose_transaction_hangs_is_not_ready() -> None:
     totals = Totals()
     health = Health(Pulse(), totals)
-    health.partitions = SimpleNamespace(waits_for_group=False, is_moving=False, is_incomplete=False)  # type: ignore[assignment]  # what is looked at
+    health.partitions = at_rest()
     totals.begin_transaction(3)
     assert health.why_not_ready() is None
     totals.begun[3] = time.monotonic() - 12
@@ -100,7 +108,7 @@ def test_one_whose_transaction_hangs_is_not_ready() -> None:
 def test_one_that_stands_still_with_input_is_not_ready() -> None:
     pulse = Pulse()
     health = Health(pulse, Totals())
-    health.partitions = SimpleNamespace(waits_for_group=False, is_moving=False, is_incomplete=False)  # type: ignore[assignment]  # what is looked at
+    health.partitions = at_rest()
     pulse.look({2: 10, 3: 15})
     assert reason_of(health) == "partition 3: nothing was processed for 15 s, though there is input"
     assert health.why_not_alive() is None
