@@ -1,1 +1,1 @@
-"""What a deployment is made of, and the tools that make and check it. Nothing of it is in the package that is installed."""
+"""What a deployment is made of, and the tools that make and check it. It is no part of the installed package."""

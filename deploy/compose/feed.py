@@ -1,6 +1,6 @@
 """Signals for the compose file, for ever: one a second, for one of five portfolios, by the example's own command line.
 
-    python feed.py BOOTSTRAP_SERVERS SIGNAL_PRODUCER
+python feed.py BOOTSTRAP_SERVERS SIGNAL_PRODUCER
 """
 
 import random
@@ -20,7 +20,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     price = 5000.0
     while not stop.wait(PAUSE_SECONDS):
-        price = max(100.0, price + random.gauss(0, 2))  # noqa: S311 - a made-up market
+        price = max(100.0, price + random.gauss(0, 2))
         arguments = {
             "bootstrap-servers": servers,
             "portfolio": f"PF-{random.randint(1, PORTFOLIOS)}",  # noqa: S311 - likewise

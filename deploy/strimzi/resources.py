@@ -1,4 +1,4 @@
-"""Topics and ACLs in Strimzi's words. What they say comes from `topic_specs` and `acls_of` alone, so it cannot differ."""
+"""Topics and ACLs in Strimzi's words. All that they say comes from `topic_specs` and `acls_of`."""
 
 import json
 import re
@@ -20,8 +20,8 @@ _TOPICS_HEADER = """\
 # strimzi.io/managed: "false".
 """
 _USERS_HEADER = """\
-# Made by `make strimzi`: one user for each part of a deployment, with the least that it needs (docs/security.md). Strimzi
-# puts each one's certificate and key into a secret of its name. For passwords: authentication.type scram-sha-512.
+# Made by `make strimzi`: one user for each part of a deployment, with the least that it needs. Strimzi puts each one's
+# certificate and key into a secret of its name. For passwords: authentication.type scram-sha-512.
 """
 
 
