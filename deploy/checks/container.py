@@ -8,12 +8,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from deploy.checks.dockerfile import Stage
 from deploy.checks.tools import CheckError, require
 
-_START_SECONDS = 60
+_WAIT_SECONDS = 60
 _STOP_SECONDS = 5
 _CONTAINED = """
 set -eu
@@ -22,6 +25,31 @@ mount --bind "$data" "$data"
 mount -o remount,bind,ro /
 exec setpriv --reuid "$user" --regid "$group" --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
 """
+
+
+class Running(NamedTuple):
+    """A command that runs."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
+        """Return when a condition holds; raises CheckError if the command ends, or after a minute."""
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise CheckError(f"{self.name}: {what} is not to be seen:\n{self.log.read_text()}")
+            time.sleep(0.2)  # pages and logs have to be looked at again and again
+
+    def end(self) -> None:
+        """End it by SIGTERM; raises CheckError if that takes too long or gives another status than 0."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise CheckError(f"{self.name} has not ended {_STOP_SECONDS} s after SIGTERM") from None
+        require(status == 0, f"{self.name} ended with status {status}:\n{self.log.read_text()}")
 
 
 class Container:
@@ -69,38 +97,35 @@ class Container:
         )
         return result
 
-    def run_worker(self, servers: str) -> float:
-        """Run what the image runs until it is healthy and ready, then end it; return how long that took in seconds."""
-        log = self._data.parent / "worker.log"
+    @contextmanager
+    def running(self, name: str, command: Sequence[str], servers: str) -> Iterator["Running"]:
+        """Run a command until the block ends, then end it by SIGTERM; raises CheckError if that does not give status 0."""
+        log = self._data.parent / f"{name}.log"
         with (
             log.open("w") as output,
             subprocess.Popen(  # noqa: S603 - our own
-                self._command(*self._final.command("ENTRYPOINT"), *self._final.command("CMD")),
+                self._command(*command),
                 cwd=self._final.value("WORKDIR"),
                 env=self._environment(servers),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-            ) as worker,
+            ) as process,
         ):
+            running = Running(name, process, log)
             try:
-                self._await_ready(worker, log)
-                begun = time.monotonic()
-                worker.send_signal(signal.SIGTERM)
-                status = worker.wait(_STOP_SECONDS)
-                require(status == 0, f"the worker ended with status {status}:\n{log.read_text()}")
-                return time.monotonic() - begun
-            except subprocess.TimeoutExpired:
-                raise CheckError(f"the worker has not ended {_STOP_SECONDS} s after SIGTERM") from None
+                yield running
+                running.end()
             finally:
-                worker.kill()
+                process.kill()
 
-    def _await_ready(self, worker: subprocess.Popen[bytes], log: Path) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while not (self._is_healthy() and self._is_ready()):
-            if worker.poll() is not None or time.monotonic() > deadline:
-                raise CheckError(f"the worker did not become healthy and ready:\n{log.read_text()}")
-            time.sleep(0.2)  # a page has to be asked again and again
+    def run_worker(self, servers: str) -> AbstractContextManager["Running"]:
+        """Run what the image runs until the block ends."""
+        return self.running("worker", [*self._final.command("ENTRYPOINT"), *self._final.command("CMD")], servers)
+
+    def is_healthy_and_ready(self) -> bool:
+        """Ask a worker as Docker and as Kubernetes would."""
+        return self._is_healthy() and self._is_ready()
 
     def _is_healthy(self) -> bool:
         """Ask as Docker would, by the image's own health check."""
@@ -124,11 +149,10 @@ class Container:
     def _environment(self, servers: str) -> dict[str, str]:
         image = {name: self._here(value) for name, value in self._final.environment().items()}
         given = {"SIZER_BOOTSTRAP_SERVERS": servers} if servers else {}
-        # The port may be taken here, and the volume is somewhere else.
-        return {**image, **given, "SIZER_DATA_DIR": str(self._data), "SIZER_WEB_PORT": str(self._port)}
+        return {**image, **given, "SIZER_WEB_PORT": str(self._port)}  # that of the image may be taken here
 
     def _here(self, text: str) -> str:
-        return text.replace("/opt/sizer", str(self._prefix))
+        return text.replace("/opt/sizer", str(self._prefix)).replace("/var/lib/sizer", str(self._data))
 
     def _command(self, *command: str) -> list[str]:
         here = [self._here(part) for part in command]

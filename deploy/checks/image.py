@@ -151,13 +151,36 @@ def _check_worker(container: Container, folder: Path) -> Iterator[str]:
         try:
             servers = broker.stdout.readline().strip()
             require(servers, "Kafka does not start with the settings of the compose file")
-            yield f"a real Kafka with the compose file's settings: {len(properties)} of them"
+            yield f"a real Kafka, with {len(properties)} settings of the compose file"
             container.run("topics", "create", servers=servers)
             container.run("topics", "check", servers=servers)
-            seconds = container.run_worker(servers)
             yield "sizer topics create, sizer topics check"
-            yield f"a worker: the image's health check, /readyz; status 0 within {seconds:.1f} s of SIGTERM"
+            with container.run_worker(servers) as worker:
+                worker.wait_for("healthy and ready", container.is_healthy_and_ready)
+                yield "a worker: the image's health check and /readyz"
+                _trade(container, servers)
+                yield "its neighbours in the compose file: a signal was sized, sent and filled"
+            yield "each ends by SIGTERM with status 0 in time"
             container.run("verify", servers=servers)
-            yield "sizer verify finds the topics proved"
+            yield "sizer verify finds all that was answered proved"
         finally:
             broker.stdin.close()
+
+
+def _trade(container: Container, servers: str) -> None:
+    """Run the compose file's execution service and feed until an order was filled."""
+    services = load()
+
+    def command(name: str) -> list[str]:
+        service = services[name]
+        moves = {"/examples": ROOT / "examples", "/compose": DEPLOY / "compose", "kafka:19092": servers}
+        parts: list[str] = [*service["entrypoint"], *service["command"]]
+        for there, here in moves.items():
+            parts = [part.replace(there, str(here)) for part in parts]
+        return parts
+
+    with (
+        container.running("execution", command("execution"), servers) as execution,
+        container.running("signals", command("signals"), servers),
+    ):
+        execution.wait_for("a fill", lambda: "TRADE" in execution.log.read_text())

@@ -40,7 +40,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* Of a pod: nobody's account, no token, no root. */}}
 {{- define "position-sizer.pod" -}}
-serviceAccountName: {{ include "position-sizer.fullname" . }}
 automountServiceAccountToken: false
 # Else the name of a Service could become a setting.
 enableServiceLinks: false
@@ -104,4 +103,74 @@ terminationMessagePolicy: FallbackToLogsOnError
       - secret:
           {{- toYaml . | nindent 10 }}
       {{- end }}
+{{- end }}
+
+{{/*
+A job before each install and upgrade; its context is a dict of root, name, arguments and secrets. Whatever it needs must be there
+before the rest of the release, so it has an account of its own, which goes again with it.
+*/}}
+{{- define "position-sizer.job" -}}
+{{- $root := .root }}
+{{- $secrets := default $root.Values.secrets .secrets }}
+{{- $name := printf "%s-%s" (include "position-sizer.fullname" $root) .name }}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "position-sizer.labels" $root | nindent 4 }}
+  annotations:
+    helm.sh/hook: pre-install,pre-upgrade
+    helm.sh/hook-weight: "-1"
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+automountServiceAccountToken: false
+---
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "position-sizer.labels" $root | nindent 4 }}
+  annotations:
+    helm.sh/hook: pre-install,pre-upgrade
+    helm.sh/hook-weight: "0"
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+spec:
+  backoffLimit: 3
+  activeDeadlineSeconds: 300
+  template:
+    metadata:
+      labels:
+        {{- include "position-sizer.labels" $root | nindent 8 }}
+        app.kubernetes.io/component: {{ .name }}
+    spec:
+      {{- include "position-sizer.command" (dict "root" $root "account" $name "arguments" .arguments "secrets" $secrets) | nindent 6 }}
+{{- end }}
+
+{{/* A pod that does one thing and ends; its context is a dict of root, account, arguments and secrets. */}}
+{{- define "position-sizer.command" -}}
+serviceAccountName: {{ .account }}
+{{ include "position-sizer.pod" .root }}
+restartPolicy: Never
+containers:
+  - name: sizer
+    {{- include "position-sizer.container" .root | nindent 4 }}
+    args: {{ toJson .arguments }}
+    env:
+      {{- include "position-sizer.environment" . | nindent 6 }}
+    resources:
+      requests: {cpu: 100m, memory: 128Mi}
+      limits: {memory: 256Mi}
+    volumeMounts:
+      - {name: temporary, mountPath: /tmp}
+      {{- if .secrets }}
+      - {name: secrets, mountPath: /etc/position-sizer/secrets, readOnly: true}
+      {{- end }}
+volumes:
+  - name: temporary
+    emptyDir: {sizeLimit: 64Mi}
+  {{- if .secrets }}
+  {{- include "position-sizer.secrets" .secrets | nindent 2 }}
+  {{- end }}
 {{- end }}
