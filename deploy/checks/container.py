@@ -99,7 +99,7 @@ class Container:
 
     @contextmanager
     def running(self, name: str, command: Sequence[str], servers: str) -> Iterator["Running"]:
-        """Run a command until the block ends, then end it by SIGTERM; raises CheckError if that does not give status 0."""
+        """Run a command until the block ends, then end it by SIGTERM; raises CheckError for a status other than 0."""
         log = self._data.parent / f"{name}.log"
         with (
             log.open("w") as output,
