@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -45,18 +45,21 @@ class Broker:
         *,
         properties: Mapping[str, str] | None = None,
         cluster_id: str | None = None,
+        java_options: Sequence[str] = (),
         full_speed: bool = False,
     ) -> None:
         """Describe a broker; nothing is started or written yet.
 
         `port`: on 127.0.0.1; without one it is the folder's last one or any that is free.
         `properties`: Kafka's, win over ours. `cluster_id`: of the cluster that it is a node of; by default its own.
+        `java_options`: further ones, such as `-Dname=value`, which Kafka asks some of its settings of.
         `full_speed`: let Java optimize fully, for benchmarks; starts slower.
         """
         self.data_dir = data_dir.expanduser().absolute()
         self._port = port
         self._extra = dict(properties or {})
         self._cluster_id = cluster_id
+        self._java_options = tuple(java_options)
         self._full_speed = full_speed
         self._ports: Ports | None = None
         self._process: GuardedProcess | None = None
@@ -148,7 +151,7 @@ class Broker:
             self.log_file.replace(self.log_file.with_name("broker.log.1"))
         assert self._lock is not None
         process = self._process = GuardedProcess(
-            server_command(jars, full_speed=self._full_speed),
+            server_command(jars, self._java_options, full_speed=self._full_speed),
             folder=self.data_dir,
             log=self.log_file,
             inherited=self._lock,
