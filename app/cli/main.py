@@ -1,16 +1,20 @@
 """The command line: each command is a thin door to one package, imported only when it is called."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from app.errors import UserError
 
 USER_ERROR = 2
+
+Role = Literal["worker", "signal-producer", "execution-service", "analyst", "admin"]
+"""As in app.stream.acls, which is imported only when it is called."""
 
 app_help = """Sizes trade signals into orders, exactly once, on Kafka.
 
@@ -109,6 +113,29 @@ def topics_check() -> None:
 
     check_topics(load_settings())
     print("all topics are as they should be")
+
+
+@commands.command()
+def acls(
+    role: Annotated[Role, typer.Argument(help="Whose: what this part of a deployment needs.")],
+    principal: Annotated[str, typer.Option(help="Who is to be allowed it, for example User:sizer.")],
+    group: Annotated[
+        str | None, typer.Option(help="Consumer group of the execution service. [execution-service]")
+    ] = None,
+) -> None:
+    """Print the smallest set of ACLs for a role, as commands of Kafka's own `kafka-acls.sh`. Nothing is connected.
+
+    ADMIN_CONFIG names the properties file of whoever may alter ACLs.
+
+    Example:  sizer acls worker --principal User:sizer | ADMIN_CONFIG=admin.properties sh -e
+    """
+    from app.settings import load_settings
+    from app.stream import acls
+
+    if not re.fullmatch(r"[A-Za-z]+:.+", principal):
+        raise UserError(f"--principal {principal}: expected a type and a name, as in User:sizer")
+    for line in acls.acl_commands(load_settings(), acls.Role(role), principal, group):
+        print(line)
 
 
 @commands.command()

@@ -13,6 +13,7 @@ from app.replay.history import TOPICS
 from app.replay.kept import read_partition_row
 from app.replay.reading import PartitionReader, partition_reader
 from app.settings import Settings
+from app.stream.acls import Role, check_acls
 from app.stream.clients import REQUEST_SECONDS, connect_admin
 from app.stream.topics import changelog_topic, check_partition_counts
 from app.topics import FILLS_DLQ, INPUTS, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
@@ -32,8 +33,9 @@ class Topics:
     """What is to be read: the six topics of the desk, and the changelogs if they are there."""
 
     def __init__(self, settings: Settings) -> None:
-        """Look them up. Raises UserError if there is no broker or a topic is missing."""
+        """Look them up. Raises UserError if there is no broker, or a topic is missing or may not be read."""
         self.settings = settings
+        check_acls(settings, Role.ANALYST)  # to clients, topics that they may not see do not exist
         known = connect_admin(settings).list_topics(timeout=REQUEST_SECONDS).topics
         desk = {topic: settings.topic(topic) for topic in TOPICS}
         for name in desk.values():

@@ -12,6 +12,7 @@ from app.core.policy import Policy
 from app.processor import TABLES
 from app.settings import Settings, load_settings
 from app.stream.consumer import Consumer, Transport
+from app.stream.credentials import faust_credentials
 from app.stream.data_dir import own
 from app.stream.partitions import Partitions
 from app.stream.startup import await_topics
@@ -100,6 +101,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
     return {
         "broker": [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")],
         "broker_client_id": settings.app_id,
+        "broker_credentials": faust_credentials(settings),
         "datadir": settings.data_dir,
         "autodiscover": False,
         "TableManager": Tables,

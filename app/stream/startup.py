@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from app.errors import Doubt, UserError
 from app.processor import TABLES, Processor
 from app.settings import Settings
+from app.stream.acls import Role, check_acls
 from app.stream.clients import (
     REQUEST_SECONDS,
     BrokerErrors,
@@ -69,6 +70,7 @@ async def await_topics(settings: Settings) -> TopicFacts:
 
 
 def _check_cluster(settings: Settings) -> TopicFacts:
+    check_acls(settings, Role.WORKER)
     facts = check_topics(settings)
     limits = session_limits(settings)
     if limits is not None and not limits[0] <= settings.session_timeout <= limits[1]:

@@ -7,6 +7,7 @@ import pytest
 
 from app.broker import Broker
 from tests.integration.cluster import Deployment
+from tests.integration.locks import LockedBroker
 
 
 @pytest.fixture
@@ -17,3 +18,10 @@ def deployment(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -
     made.create_topics()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LockedBroker]:
+    """Run a broker with locks that all tests share: each needs users, topics and ids of its own."""
+    with LockedBroker(tmp_path_factory.mktemp("locked")) as running:
+        yield running
