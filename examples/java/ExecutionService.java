@@ -97,7 +97,7 @@ public class ExecutionService {
      * it is on the disk; half a line at its end, of a process that was killed, never counted. For more than some
      * millions of orders take a database.
      */
-    static final class Journal implements AutoCloseable {
+    static final class Journal {
         private final FileChannel file;
         private final ByteArrayOutputStream appended = new ByteArrayOutputStream();
         private final Set<String> taken = new HashSet<>();
@@ -149,11 +149,6 @@ public class ExecutionService {
             }
             file.force(false);
             appended.reset();
-        }
-
-        @Override
-        public void close() throws IOException {
-            file.close();
         }
 
         private void apply(JsonNode line) {
@@ -300,8 +295,8 @@ public class ExecutionService {
         // No partitioner is set: the default hashes keys by murmur2. No time-out: a report that is given up while a later
         // one arrives would change their order.
         writing.putAll(Map.of("enable.idempotence", true, "delivery.timeout.ms", Integer.MAX_VALUE));
-        try (var journal = new Journal(Path.of(options.get("--journal")));
-            var consumer = new KafkaConsumer<>(reading, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+        var journal = new Journal(Path.of(options.get("--journal")));
+        try (var consumer = new KafkaConsumer<>(reading, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             // It is never closed: close() would wait for what is not delivered, and that is in the journal.
             var producer = new KafkaProducer<>(writing, new StringSerializer(), new ByteArraySerializer());
             consumer.subscribe(List.of(prefix + "sized_orders", prefix + "fills.dlq"));

@@ -8,6 +8,7 @@ import pytest
 from app.broker import Broker
 from app.errors import UserError
 from tests.integration.cluster import Deployment
+from tests.integration.locks import LockedBroker
 from tests.integration.neighbours import command
 
 
@@ -18,9 +19,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             command("java", "service")
         except UserError as error:
             pytest.exit(str(error), returncode=1)
-
-
-from tests.integration.locks import LockedBroker
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The examples: producers and services in three languages at a real broker, and the output that the pages show."""
 
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -41,7 +42,7 @@ def new_deployment(broker: Broker, folder: Path) -> Deployment:
 def neighbours(
     broker: Broker, registry: Registry, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Neighbours]:
-    """Give a language's neighbours at a deployment that its tests share: the worker takes either format, answers in Avro."""
+    """Give a language's neighbours at a deployment that its tests share; its worker answers in Avro."""
     deployment = new_deployment(broker, tmp_path_factory.mktemp(request.param))
     deployment.settings = deployment.settings.model_copy(update={"schema_registry_url": registry.url})
     register_schemas(deployment.settings)
@@ -331,6 +332,17 @@ def test_the_readme_shows_what_simulate_answers() -> None:
     assert len(orders) == 3
     for order in orders:
         assert orjson.dumps({field: order[field] for field in fields}).decode() in readme
+
+
+@pytest.mark.parametrize("page", ["producer.md", "execution-service.md"])
+def test_the_pages_show_what_is_in_the_examples(page: str) -> None:
+    sources = [path.read_text() for path in EXAMPLES.glob("*/*") if path.suffix in (".py", ".java")]
+    programs = ["\n".join(line.strip() for line in source.splitlines()) for source in sources]
+    shown = re.findall(r"```(?:python|java)\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    assert shown
+    for block in shown:
+        text = "\n".join(line.strip() for line in block.splitlines())
+        assert any(text in program for program in programs), f"{page} shows what no example has:\n{block}"
 
 
 def test_the_life_of_an_order_is_as_the_contract_shows_it() -> None:
