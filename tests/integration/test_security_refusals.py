@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from app.errors import UserError
+from app.errors import Doubt, UserError
 from app.settings import load_settings
+from app.stream import clients
 from app.stream.acls import Acl, Operation, Resource, Role, acls_of
 from app.stream.clients import BrokerUnavailableError, connect_admin
 from app.topics import PHASE_EVENTS, SIZED_ORDERS
@@ -193,3 +194,17 @@ def test_what_is_taken_back_ends_a_worker_in_doubt_and_the_next_refuses(locked: 
             assert "Traceback" not in worker.said
         line = only_line(deployments["lost-topic"].start(**environment(doors["lost-topic"])))
         assert f"User:lost-topic is not allowed Write on topic {orders}: " in line
+
+
+def test_a_password_that_is_changed_under_a_worker_is_a_doubt_in_time(
+    locked: LockedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "REQUEST_SECONDS", 0.5)
+    settings = load_settings(**locked.by_password("changed"))
+    locked.set_password("changed", password="another one")
+    ends = clients.LogEnds(settings)
+    # A broker that has just started may not know it yet, so not at the first look.
+    for _ in range(3):
+        assert ends.find([("changed.signals", 0)]) == {}
+    with pytest.raises(Doubt, match=r"do not let this worker in any more.*invalid credentials.*as User:changed"):
+        ends.find([("changed.signals", 0)])
