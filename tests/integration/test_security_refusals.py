@@ -17,6 +17,7 @@ from app.topics import PHASE_EVENTS, SIZED_ORDERS
 from tests.integration.cluster import Deployment, Worker
 from tests.integration.locks import (
     CLIENT_SECRET,
+    LONGEST_SESSION,
     PASSWORD,
     PLAIN_USER,
     Certificates,
@@ -166,8 +167,10 @@ def test_a_worker_that_is_not_allowed_something_says_what(locked: LockedBroker, 
         "no-id": "Write on transactional ids that begin with no-id-",
         "no-events": f"Write, DescribeConfigs on topic {events}",
     }
-    doors = {user: locked.by_password(user) for user in (*lacks, "wrong")}
+    doors = {user: locked.by_password(user) for user in (*lacks, "wrong", "patient")}
     doors["wrong"]["sasl_password"] = "wrong"
+    # What brokers take it may not look up: they say so when it joins.
+    doors["patient"]["session_timeout"] = str(LONGEST_SESSION + 1)
     with workers(locked, tmp_path, doors, lacks) as deployments:
         for user, what in said.items():
             line = only_line(deployments[user].workers[0])
@@ -175,6 +178,7 @@ def test_a_worker_that_is_not_allowed_something_says_what(locked: LockedBroker, 
                 f"sizer: User:{user} is not allowed {what}: `sizer acls worker --principal User:{user}`"
             )
         assert "do not let User:wrong in" in only_line(deployments["wrong"].workers[0])
+        assert f"SIZER_SESSION_TIMEOUT={LONGEST_SESSION + 1}: " in only_line(deployments["patient"].workers[0])
 
 
 def test_what_is_taken_back_ends_a_worker_in_doubt_and_the_next_refuses(locked: LockedBroker, tmp_path: Path) -> None:
