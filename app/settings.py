@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import UserError
+from app.registry_settings import RegistrySettings
 from app.security import SecuritySettings
 
 _LAST_PORT = 65_535
@@ -41,7 +42,7 @@ class _Place(BaseSettings):
     secrets_dir: Path | None = None
 
 
-class Settings(SecuritySettings):
+class Settings(SecuritySettings, RegistrySettings):
     """What can be set without touching a rule; the rules' own parameters are in the policy file."""
 
     model_config = _SOURCES
@@ -52,7 +53,6 @@ class Settings(SecuritySettings):
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     policy_file: Path | None = None
     partitioner: Partitioner = "murmur2"
-    output_format: Literal["json"] = "json"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 0
     session_timeout: Annotated[float, Field(ge=1, le=300)] = 6.0
     adopt_topics: bool = False

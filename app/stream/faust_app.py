@@ -14,6 +14,7 @@ from app.settings import Settings, load_settings
 from app.stream.consumer import Consumer, Transport
 from app.stream.credentials import faust_credentials
 from app.stream.data_dir import own
+from app.stream.formats import await_formats
 from app.stream.partitions import Partitions
 from app.stream.startup import await_topics
 from app.stream.tables import RowTable, Tables
@@ -64,10 +65,14 @@ class SizerApp(faust.App):
         super()._crash(self.crash_reason or reason)
 
     async def on_first_start(self) -> None:
-        """Take the data folder, wait for a broker and check the topics, before anything else; raises UserError."""
+        """Take the data folder, wait for a broker and the registry, check topics and schemas, before anything else.
+
+        Raises UserError.
+        """
         self._data_dir = own(self.settings.data_dir)
         facts = await await_topics(self.settings)
-        self.partitions = Partitions(self.settings, self.policy, facts)
+        formats = await await_formats(self.settings)
+        self.partitions = Partitions(self.settings, self.policy, facts, formats)
         self.connected.set()
         await super().on_first_start()
 
