@@ -36,24 +36,27 @@ def _checked_formats(value: str) -> str:
     return value
 
 
-def _checked_urls(value: str) -> str:
+def _check_urls(value: str) -> None:
+    """Check where the registry is said to be; raises ValueError, which does not show it: it may have a password."""
     for url in value.split(","):
         parts = urlsplit(url.strip())
-        if "@" in parts.netloc:
-            # Not shown, or the log would have a password.
+        if "@" in url:
             raise ValueError(
-                "a user or password in it would be logged; set SIZER_SCHEMA_REGISTRY_USERNAME and …_PASSWORD"
+                "SIZER_SCHEMA_REGISTRY_URL: has a user, which would be logged; leave it out, and set"
+                " SIZER_SCHEMA_REGISTRY_USERNAME and SIZER_SCHEMA_REGISTRY_PASSWORD"
             )
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected http://host:port or https://host:port/path, or several with commas between")
-    return value
+            raise ValueError(
+                "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port or https://host:port/path, or several with commas"
+                " between"
+            )
 
 
 class RegistrySettings(BaseSettings):
     """How to write answers and how to reach the registry. Secrets print as asterisks."""
 
     output_format: Annotated[str, AfterValidator(_checked_formats)] = "json"
-    schema_registry_url: Annotated[str, AfterValidator(_checked_urls)] | None = None
+    schema_registry_url: str | None = None
     schema_registry_username: str | None = None
     schema_registry_password: SecretStr | None = None
     schema_registry_ca_file: Path | None = None
@@ -85,6 +88,7 @@ class RegistrySettings(BaseSettings):
                         " leave both out"
                     )
             return self
+        _check_urls(self.schema_registry_url)
         self._check_pair("username", "password")
         self._check_pair("key_file", "certificate_file")
         if self.schema_registry_ca_file is not None:
