@@ -10,6 +10,7 @@ from app.broker import Broker, BrokerError
 from app.demo.accounts import PARTITIONS
 from app.demo.children import Child, ChildDied
 from app.demo.neighbour import READY
+from app.security import SecuritySettings
 from app.settings import Settings, load_settings
 from app.stream.topics import create_topics
 
@@ -46,6 +47,7 @@ class Stage:
             output_format="json",
             web_port=0,
             session_timeout=_SESSION_TIMEOUT,
+            **{name: field.default for name, field in SecuritySettings.model_fields.items()},
         )
         create_topics(self.settings, PARTITIONS)
         self._admin = AdminClient({"bootstrap.servers": self.settings.bootstrap_servers, "log_level": 0})
