@@ -58,6 +58,7 @@ class Worker:
             waits_for_group=False,
             is_moving=False,
             is_incomplete=False,
+            waits_for_registry=False,
             lags=lambda: iter(self.lags),
         )
         self.health.partitions = self.partitions
