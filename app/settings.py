@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import UserError
+from app.registry_settings import RegistrySettings
 from app.security import SecuritySettings
 
 _LAST_PORT = 65_535
@@ -28,6 +29,7 @@ def _checked_servers(value: str) -> str:
 
 
 Partitioner = Literal["murmur2", "crc32", "any"]
+LogFormat = Literal["text", "json"]
 
 
 _SOURCES = SettingsConfigDict(env_prefix="SIZER_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
@@ -41,7 +43,7 @@ class _Place(BaseSettings):
     secrets_dir: Path | None = None
 
 
-class Settings(SecuritySettings):
+class Settings(SecuritySettings, RegistrySettings):
     """What can be set without touching a rule; the rules' own parameters are in the policy file."""
 
     model_config = _SOURCES
@@ -52,14 +54,31 @@ class Settings(SecuritySettings):
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     policy_file: Path | None = None
     partitioner: Partitioner = "murmur2"
-    output_format: Literal["json"] = "json"
+    web_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]+$")] = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 0
     session_timeout: Annotated[float, Field(ge=1, le=300)] = 6.0
     adopt_topics: bool = False
+    log_format: LogFormat = "text"
 
     def topic(self, logical_name: str) -> str:
         """Return the real name of a topic."""
         return self.topic_prefix + logical_name
+
+
+class _LogSettings(BaseSettings):
+    """The one setting that has to be known before all others are right."""
+
+    model_config = _SOURCES
+
+    log_format: LogFormat = "text"
+
+
+def find_log_format() -> LogFormat:
+    """Return how the log is to be written, also if other settings are wrong; `text` if that one itself is."""
+    try:
+        return _LogSettings().log_format
+    except ValueError:
+        return "text"
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from app.codecs.records import FILL, PHASE_EVENT, SIGNAL, SIZED_ORDER, Record
+from app.codecs.records import TOPIC_RECORDS, Record
 from app.core.messages import ErrorCode
 from app.processor.dead_letter import (
     CODE_HEADER,
@@ -15,8 +15,6 @@ from app.processor.dead_letter import (
     TOPIC_HEADER,
 )
 from app.topics import FILLS, FILLS_DLQ, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
-
-TOPIC_RECORDS = {SIGNALS: SIGNAL, FILLS: FILL, SIZED_ORDERS: SIZED_ORDER, PHASE_EVENTS: PHASE_EVENT}
 
 _INFO = """\
 Trade signals in, sized orders out, exactly one for each. Every record's key is the portfolio_id in UTF-8. All topics

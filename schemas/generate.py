@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from app.codecs.avro_schema import avro_schema
-from app.codecs.records import RECORDS
+from app.codecs.records import RECORDS, TOPIC_RECORDS
 from app.topics import INPUTS
-from schemas.asyncapi import TOPIC_RECORDS, asyncapi
+from schemas.asyncapi import asyncapi
 from schemas.json_schema import json_schema
 
 FOLDER = Path(__file__).parent

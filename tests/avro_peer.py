@@ -6,6 +6,7 @@ avro-python3 knows no logical types: decimals and times are made of what it give
 import io
 import json
 from decimal import ROUND_FLOOR, Context, Decimal
+from functools import lru_cache
 from typing import Any
 
 import avro.io
@@ -32,7 +33,12 @@ def decode(schema: dict[str, Any], body: bytes, reader: dict[str, Any] | None = 
 
 
 def _parsed(schema: dict[str, Any]) -> Any:
-    return avro.schema.parse(json.dumps(schema))
+    return _parsed_text(json.dumps(schema))
+
+
+@lru_cache
+def _parsed_text(text: str) -> Any:
+    return avro.schema.parse(text)
 
 
 def _inner(field: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ Try `sizer demo` for a live demo on a real Kafka, or `sizer simulate` for the ru
 commands = typer.Typer(help=app_help, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 topics_commands = typer.Typer(help="Make or check the topics.", no_args_is_help=True)
 commands.add_typer(topics_commands, name="topics")
+schemas_commands = typer.Typer(help="Register or check the Avro schemas.", no_args_is_help=True)
+commands.add_typer(schemas_commands, name="schemas")
 
 
 @commands.command()
@@ -42,11 +44,17 @@ def worker() -> None:
     # Until the worker has handlers of its own there is nothing to finish.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from app.codecs.policy_file import load_policy
-    from app.settings import load_settings
+    from app.settings import find_log_format, load_settings
+    from app.stream.logs import refusal
     from app.stream.worker import run_worker
 
-    settings = load_settings()
-    raise SystemExit(run_worker(settings, load_policy(settings.policy_file)))
+    try:
+        settings = load_settings()
+        status = run_worker(settings, load_policy(settings.policy_file))
+    except UserError as error:
+        print(refusal(error, find_log_format(), USER_ERROR), file=sys.stderr)
+        status = USER_ERROR
+    raise SystemExit(status)
 
 
 @commands.command()
@@ -142,6 +150,35 @@ def acls(
         raise UserError(f"--principal {principal}: expected a type and a name, as in User:sizer")
     for line in acls.acl_commands(load_settings(), acls.Role(role), principal, group):
         print(line)
+
+
+@schemas_commands.command("register")
+def schemas_register() -> None:
+    """Register the Avro schemas of the topics in the Schema Registry, compatibility BACKWARD.
+
+    Signal, Fill, SizedOrder and PhaseEvent, each under its topic's name and -value. Doing it again is no error: do it
+    before a new release of the workers starts. A worker with SIZER_OUTPUT_FORMAT=avro wants them registered.
+
+    Example:  SIZER_SCHEMA_REGISTRY_URL=http://localhost:8081 sizer schemas register
+    """
+    from app.settings import load_settings
+    from app.stream.formats import register_schemas
+
+    for found in register_schemas(load_settings()):
+        print(f"registered {found.subject}: {found.record}, id {found.schema_id}, {found.compatibility}")
+
+
+@schemas_commands.command("check")
+def schemas_check() -> None:
+    """Check that this release's schemas are registered; each problem is told with its cure (status 2).
+
+    Example:  SIZER_SCHEMA_REGISTRY_URL=http://localhost:8081 sizer schemas check
+    """
+    from app.settings import load_settings
+    from app.stream.formats import check_schemas
+
+    for found in check_schemas(load_settings()):
+        print(f"{found.subject}: {found.record}, id {found.schema_id}, {found.compatibility}")
 
 
 @commands.command()

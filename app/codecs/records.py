@@ -8,6 +8,7 @@ from enum import Enum, StrEnum, auto
 from typing import Final, NamedTuple
 
 from app.core.messages import Decision, ExecType, PhaseEventType, PositionEffect, Side, SkipReason
+from app.topics import FILLS, PHASE_EVENTS, SIGNALS, SIZED_ORDERS
 
 NAMESPACE = "position_sizer.v1"
 DECIMAL_PRECISION = 38
@@ -250,3 +251,5 @@ PHASE_EVENT = Record(
 )
 
 RECORDS = (SIGNAL, FILL, SIZED_ORDER, PHASE_EVENT)
+TOPIC_RECORDS = {SIGNALS: SIGNAL, FILLS: FILL, SIZED_ORDERS: SIZED_ORDER, PHASE_EVENTS: PHASE_EVENT}
+"""By the topic's logical name. Dead letters are no records of ours."""

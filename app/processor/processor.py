@@ -59,6 +59,8 @@ class Processor:
         self.partition = partition
         self.policy = policy
         self.counters: Counter[str] = Counter()
+        self.exposure_percents = [0] * (100 + 1)
+        """How many orders were sized, by how much of the limit was in use behind each: in percent, rounded down."""
         self._partition_of = partition_of
         self._partitioner_name = partitioner_name
         self._topic_names = topic_names
@@ -174,7 +176,14 @@ class Processor:
         state.keep_policy(self.policy)
         state.keep_decided_signal(signal_id_key, DecidedSignal(now, digest(signal)))
         answer = result.sized_order
-        self.counters[answer.decision if answer.skip_reason is None else f"SKIPPED.{answer.skip_reason}"] += 1
+        if answer.skip_reason is None:
+            self.counters[answer.decision] += 1
+            limit = answer.exposure_limit
+            assert limit is not None, "without a limit nothing is sized"
+            # A whole quotient: to make floats of decimals would take three times as long.
+            self.exposure_percents[int(answer.exposure_after * 100 // limit)] += 1
+        else:
+            self.counters[f"SKIPPED.{answer.skip_reason}"] += 1
         produced = Produced(SIZED_ORDERS, record.key, self._encode_sized_order(answer))
         return Outcome((*self._events(record, result.events), produced) if result.events else (produced,))
 
@@ -204,6 +213,8 @@ class Processor:
     def _events(self, record: Record, events: tuple[PhaseEvent, ...]) -> tuple[Produced, ...]:
         for event in events:
             self.counters[event.type] += 1
+            if event.previous_phase is not None:
+                self.counters[f"{event.type}.{event.phase}"] += 1
         return tuple(Produced(PHASE_EVENTS, record.key, self._encode_phase_event(event)) for event in events)
 
     def _refuse(self, record: Record, refused: Refused, now: int | None = None) -> Outcome:

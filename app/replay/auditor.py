@@ -9,6 +9,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
+from app.codecs import Decoder, WriterSchemas
+from app.codecs.wire_format import NoRegistry
 from app.core.admission import is_remembered
 from app.core.messages import ErrorCode, Signal
 from app.core.policy import TABLE_POLICY
@@ -21,7 +23,8 @@ from app.replay.findings import Audit, Journal
 from app.replay.inputs import InputReader
 from app.replay.kept import Comparison, Difference, Rows, read_partition_row
 from app.replay.outputs import Outputs
-from app.replay.published import Answer, Event
+from app.replay.published import Answer, DeadLetter, Event
+from app.replay.schemas import RecordedSchemas
 from app.topics import FILLS, INPUTS, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 
 Positions = Mapping[str, int]
@@ -46,14 +49,20 @@ class Auditor:
         partitioner_name: str,
         topic_names: Mapping[str, str],
         starts: Mapping[str, int] | None = None,
+        schemas: WriterSchemas | None = None,
     ) -> None:
-        """`topic_names`: real names by logical name. `starts`: the first offset that each topic still has."""
+        """`topic_names`: real names by logical name. `starts`: the first offset that each topic still has.
+
+        `schemas`: of the registry that records may be numbered by, as `FetchedSchemas`; None: there is none.
+        """
         self.journal = Journal(partition, topic_names)
         self._starts = starts or {}
-        self._outputs = Outputs(self.journal, self._starts)
+        self._outputs = Outputs(self.journal, self._starts, schemas)
+        self._schemas = RecordedSchemas(schemas or NoRegistry())
+        decoder = Decoder(self._schemas)
         self._store = MemoryStore()
         partition_of = partitioner(partitioner_name, partition_count)
-        self._inputs = InputReader(partition_of)
+        self._inputs = InputReader(partition_of, decoder)
         self._processor = Processor(
             partition,
             self._store,
@@ -62,6 +71,7 @@ class Auditor:
             partition_of=partition_of,
             partitioner_name=partitioner_name,
             topic_names={topic: topic_names[topic] for topic in INPUTS},
+            decoder=decoder,
         )
         self._partition_count = partition_count
         self._exposures = ExposureLog()
@@ -146,8 +156,8 @@ class Auditor:
 
     def _take_signal(self, record: Record, *, conclude: bool) -> bool:
         """Replay a signal; False if its outcome is not known yet."""
+        letter = self._recall(record)
         signal = self._inputs.signal(record)
-        letter = self._outputs.dead_letter(SIGNALS_DLQ, record.offset)
         if signal is None:
             if letter is None and not conclude and not self._is_overtaken():
                 return False
@@ -218,6 +228,7 @@ class Auditor:
         """Replay the fills up to an offset, all if it is None."""
         while self._fills and (last is None or self._fills[0].offset <= last):
             record = self._fills.popleft()
+            self._recall(record)
             fill = self._inputs.fill(record)
             if fill is not None and not self._is_provable(rows.portfolio_key(fill.portfolio_id)):
                 self._outputs.excuse(record, None)
@@ -232,6 +243,7 @@ class Auditor:
 
     def _replay(self, record: Record, clock: int | None) -> tuple[Outcome, list[Event]]:
         """Process a record and compare the events and dead letters that it causes; return the published events."""
+        self._recall(record)
         outcome = self._processor.process(record, clock)
         events = []
         for produced in outcome.produced:
@@ -243,6 +255,12 @@ class Auditor:
         if self._suspects or self._uncommitted >= _COMMIT_EVERY:
             self._clear_suspects(self._commit())
         return outcome, events
+
+    def _recall(self, record: Record) -> DeadLetter | None:
+        """Return the dead letter of an input that is read next, and let it be read as it was then."""
+        letter = self._outputs.dead_letter(f"{record.topic}.dlq", record.offset)
+        self._schemas.recall(letter)
+        return letter
 
     def _commit(self) -> list[Change]:
         changes = self._processor.changes()
@@ -265,6 +283,7 @@ class Auditor:
     def _is_overtaken(self) -> bool:
         """Tell whether a later signal has its answer already: the first one will get none any more."""
         for record in islice(self._signals, 1, _LOOK_AHEAD):
+            self._recall(record)
             signal = self._inputs.signal(record)
             if signal is not None and self._outputs.answer_for(record.offset, signal) is not None:
                 return True

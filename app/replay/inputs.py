@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from app.codecs import BadRecord, decode_fill, decode_signal
+from app.codecs import BadRecord, Decoder
 from app.core.messages import Fill, Signal
 from app.processor import Record
 
@@ -10,14 +10,15 @@ from app.processor import Record
 class InputReader:
     """Tells good records from those that are bad whatever was before."""
 
-    def __init__(self, partition_of: Callable[[bytes], int] | None) -> None:
+    def __init__(self, partition_of: Callable[[bytes], int] | None, decoder: Decoder) -> None:
         """`partition_of`: from a key to its partition, None to check none."""
         self._partition_of = partition_of
+        self._decoder = decoder
 
     def signal(self, record: Record) -> Signal | None:
         """Return the signal, None if the record is bad."""
         try:
-            signal = decode_signal(record.value)
+            signal = self._decoder.signal(record.value)
         except BadRecord:
             return None
         return signal if self._is_addressed(record, signal.portfolio_id) else None
@@ -25,7 +26,7 @@ class InputReader:
     def fill(self, record: Record) -> Fill | None:
         """Return the fill, None if the record is bad."""
         try:
-            fill = decode_fill(record.value)
+            fill = self._decoder.fill(record.value)
         except BadRecord:
             return None
         return fill if self._is_addressed(record, fill.portfolio_id) else None

@@ -1,24 +1,26 @@
 """The published side of an audit: what the output topics hold, held against what they should."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import orjson
-
+from app.codecs import WriterSchemas
+from app.codecs.output import in_format_of, read_output
+from app.codecs.records import TOPIC_RECORDS
 from app.core.messages import Signal
 from app.core.policy import TABLE_POLICY, Policy
 from app.processor import Produced, Record
+from app.processor.dead_letter import CODE_HEADER, MESSAGE_HEADER
 from app.replay import published
 from app.replay.findings import Journal
 from app.replay.published import Answer, DeadLetter, Event, MalformedError, shown
 from app.topics import FILLS_DLQ, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
 
 _Item = Answer | Event | DeadLetter
-_KINDS: Mapping[str, tuple[str, Callable[[Record], _Item]]] = {
-    SIZED_ORDERS: ("sized order", published.read_answer),
-    PHASE_EVENTS: ("phase event", published.read_event),
-    SIGNALS_DLQ: ("dead letter", published.read_dead_letter),
-    FILLS_DLQ: ("dead letter", published.read_dead_letter),
+_KINDS = {
+    SIZED_ORDERS: "sized order",
+    PHASE_EVENTS: "phase event",
+    SIGNALS_DLQ: "dead letter",
+    FILLS_DLQ: "dead letter",
 }
 _Key = tuple[Any, ...]
 
@@ -51,9 +53,13 @@ class _Sequence:
 class Outputs:
     """Published records wait here until the recomputation asks for them, by what caused them."""
 
-    def __init__(self, journal: Journal, starts: Mapping[str, int]) -> None:
-        """Begin with nothing. `starts`: the first offset that a topic still has, by logical name; 0 if not given."""
+    def __init__(self, journal: Journal, starts: Mapping[str, int], schemas: WriterSchemas | None) -> None:
+        """Begin with nothing. `starts`: the first offset that a topic still has, by logical name; 0 if not given.
+
+        `schemas`: of the registry that answers may be numbered by; None: numbers are not looked at.
+        """
         self._journal = journal
+        self._schemas = schemas
         self._starts = starts
         self._round = 0
         self._filed: dict[str, dict[_Key, _Filed]] = {topic: {} for topic in _KINDS}
@@ -71,11 +77,10 @@ class Outputs:
 
     def feed(self, record: Record) -> None:
         """Take a published record. Those of one topic come in the order of their offsets."""
-        kind, read = _KINDS[record.topic]
         if record.topic == SIZED_ORDERS:
             self._journal.orders += 1
         try:
-            item = read(record)
+            item = self._read(record)
             if isinstance(item, Answer):
                 self._feed_answer(item)
             elif isinstance(item, Event):
@@ -83,7 +88,14 @@ class Outputs:
             else:
                 self._file(record.topic, (item.offset,), item)
         except MalformedError as error:
-            self._journal.find("I1", record, f"this is no {kind}: {error}: {shown(record.value)}")
+            self._journal.find("I1", record, f"this is no {_KINDS[record.topic]}: {error}: {shown(record.value)}")
+
+    def _read(self, record: Record) -> _Item:
+        if record.topic == SIZED_ORDERS:
+            return published.read_answer(record, self._schemas)
+        if record.topic == PHASE_EVENTS:
+            return published.read_event(record, self._schemas)
+        return published.read_dead_letter(record)
 
     def policy(self, policy_id: str) -> Policy | None:
         """Return a policy that a phase event announced."""
@@ -122,7 +134,7 @@ class Outputs:
     def expect_answer(self, produced: Produced, answer: Answer | None, cause: Record) -> Answer:
         """Compare an answer with the recomputed one; return it, or the latter if there is none."""
         if answer is None:
-            made = published.read_answer(_record(produced, cause))
+            made = published.read_answer(_record(produced, cause), None)
             self._lose(SIZED_ORDERS, f"{made}", cause)
             return made
         self._take(SIZED_ORDERS, _key(answer))
@@ -132,7 +144,7 @@ class Outputs:
 
     def expect_event(self, produced: Produced, cause: Record) -> Event:
         """Compare a phase event with the recomputed one; return it, or the latter if there is none."""
-        made = published.read_event(_record(produced, cause))
+        made = published.read_event(_record(produced, cause), None)
         event = self._take(PHASE_EVENTS, (made.portfolio_id, made.sequence))
         if event is None:
             self._lose(PHASE_EVENTS, f"{made}", cause)
@@ -145,7 +157,9 @@ class Outputs:
         """Compare a dead letter with the recomputed one."""
         letter = self._take(produced.topic, (cause.offset,))
         if letter is None:
-            self._lose(produced.topic, f"dead letter of offset {cause.offset}", cause)
+            headers = dict(produced.headers)
+            why = f"{shown(headers[CODE_HEADER])}: {shown(headers[MESSAGE_HEADER])}"
+            self._lose(produced.topic, f"dead letter of offset {cause.offset} ({why})", cause)
         else:
             self._compare(produced, letter, cause)
 
@@ -243,10 +257,14 @@ class Outputs:
 
     def _compare(self, produced: Produced, item: _Item, cause: Record) -> bool:
         record = item.record
+        if produced.topic in TOPIC_RECORDS and not isinstance(item, DeadLetter):
+            kind = TOPIC_RECORDS[produced.topic]
+            value = in_format_of(record.value, produced.value or b"", kind, self._schemas)
+            produced = produced._replace(value=value)
         if (produced.key, produced.value, list(produced.headers)) == (record.key, record.value, list(record.headers)):
             return True
         text = f"{item}, caused by {self._journal.where(cause)}, is not as recomputed"
-        self._journal.find("I4", record, f"{text}: {'; '.join(_differences(produced, record))}")
+        self._journal.find("I4", record, f"{text}: {'; '.join(_differences(produced, record, self._schemas))}")
         return False
 
     def _is_unprovable(self, topic: str, item: _Item) -> bool:
@@ -266,12 +284,12 @@ def _record(produced: Produced, cause: Record) -> Record:
     return Record(produced.topic, cause.partition, cause.offset, produced.key, produced.value, produced.headers)
 
 
-def _differences(produced: Produced, record: Record) -> Iterator[str]:
+def _differences(produced: Produced, record: Record, schemas: WriterSchemas | None) -> Iterator[str]:
     """Say in what a published record differs from the recomputed one."""
     if produced.key != record.key:
         yield f"key {shown(record.key)}, recomputed {shown(produced.key)}"
     if produced.value != record.value:
-        yield from _value_differences(produced, record)
+        yield from _value_differences(produced, record, schemas)
     made, found = dict(produced.headers), dict(record.headers)
     for name in [name for name in {**made, **found} if made.get(name) != found.get(name)]:
         yield f"header {name} is {shown(found.get(name))}, recomputed {shown(made.get(name))}"
@@ -279,9 +297,10 @@ def _differences(produced: Produced, record: Record) -> Iterator[str]:
         yield "its headers stand in another order, or repeat"
 
 
-def _value_differences(produced: Produced, record: Record) -> Iterator[str]:
-    if record.topic in (SIZED_ORDERS, PHASE_EVENTS):
-        made, found = orjson.loads(produced.value or b""), orjson.loads(record.value or b"")
+def _value_differences(produced: Produced, record: Record, schemas: WriterSchemas | None) -> Iterator[str]:
+    if record.topic in TOPIC_RECORDS:
+        kind = TOPIC_RECORDS[record.topic]
+        made, found = (read_output(value, kind, schemas) for value in (produced.value, record.value))
         names = [name for name in {**made, **found} if made.get(name) != found.get(name)]
         for name in names:
             yield f"{name} is {shown(found.get(name))}, recomputed {shown(made.get(name))}"

@@ -12,6 +12,7 @@ from app.replay.findings import Audit, Finding
 from app.replay.history import TOPICS
 from app.replay.kept import read_partition_row
 from app.replay.reading import PartitionReader, partition_reader
+from app.replay.schemas import schemas_of
 from app.settings import Settings
 from app.stream.acls import Role, check_acls
 from app.stream.clients import REQUEST_SECONDS, connect_admin
@@ -35,6 +36,7 @@ class Topics:
     def __init__(self, settings: Settings) -> None:
         """Look them up. Raises UserError if there is no broker, or a topic is missing or may not be read."""
         self.settings = settings
+        self.schemas = schemas_of(settings)
         check_acls(settings, Role.ANALYST)  # to clients, topics that they may not see do not exist
         known = connect_admin(settings).list_topics(timeout=REQUEST_SECONDS).topics
         desk = {topic: settings.topic(topic) for topic in TOPICS}
@@ -77,7 +79,9 @@ class Verification:
         self._progress = progress
         settings = topics.settings
         starts = {topic: reader.starts[topic] for topic in TOPICS}
-        self.auditor = Auditor(partition, topics.partition_count, settings.partitioner, topics.names, starts)
+        self.auditor = Auditor(
+            partition, topics.partition_count, settings.partitioner, topics.names, starts, topics.schemas
+        )
         self._positions: dict[str, int] = {}
         self._is_first = True
         self._has_told = False

@@ -39,6 +39,11 @@ class Consumer(driver.Consumer):
         if self.app.topic_names.issubset(topics := set(topics)):
             await super().subscribe(topics)
 
+    @property
+    def knows_coordinator(self) -> bool:
+        """Whether a broker is known that leads the group, and answers, by the last that was heard of it."""
+        return self._thread.knows_coordinator
+
     async def leave(self, hints: Mapping[TP, int]) -> None:
         """Leave the group at once, so that the others need not wait for this session to expire."""
         await self._thread.leave(hints)

@@ -33,7 +33,7 @@ def exit_in_doubt(message: str, *, error: BaseException | None = None) -> NoRetu
     """
     in_a_thread(_TELL_SECONDS, os._exit, DOUBT_STATUS)
     try:
-        _log.critical("in doubt, exiting to be restarted", reason=message, exc_info=error)
+        _log.critical("in doubt", reason=message, status=DOUBT_STATUS, exc_info=error)
         logging.shutdown()  # waits for the last lines, but not for long
     finally:
         os._exit(DOUBT_STATUS)

@@ -14,10 +14,16 @@ from app.settings import Settings, load_settings
 from app.stream.consumer import Consumer, Transport
 from app.stream.credentials import faust_credentials
 from app.stream.data_dir import own
+from app.stream.formats import await_formats
+from app.stream.health import Health
+from app.stream.metrics import Exposition, Sources
 from app.stream.partitions import Partitions
 from app.stream.startup import await_topics
 from app.stream.tables import RowTable, Tables
 from app.stream.topics import changelog_topic
+from app.stream.totals import Totals
+from app.stream.watchdog import Pulse
+from app.stream.web import Web
 from app.topics import INPUTS
 
 _REBALANCE_SECONDS = 60.0
@@ -47,6 +53,10 @@ class SizerApp(faust.App):
         super().__init__(settings.app_id, **_faust_settings(settings))
         self.settings = settings
         self.policy = policy
+        self.totals = Totals()
+        self.pulse = Pulse()
+        self.health = Health(self.pulse, self.totals)
+        self.exposition = Exposition(Sources(self.health, self.totals, self.pulse, policy.policy_id))
         self.topic_names = {
             *map(settings.topic, INPUTS),
             *(changelog_topic(settings, table) for table in TABLES),
@@ -64,10 +74,19 @@ class SizerApp(faust.App):
         super()._crash(self.crash_reason or reason)
 
     async def on_first_start(self) -> None:
-        """Take the data folder, wait for a broker and check the topics, before anything else; raises UserError."""
+        """Take the data folder, wait for a broker and the registry, check topics and schemas, before anything else.
+
+        Probes are answered from the beginning: a worker that waits for a broker is alive. Raises UserError.
+        """
         self._data_dir = own(self.settings.data_dir)
+        if self.conf.web_enabled:
+            await self.web.maybe_start()
         facts = await await_topics(self.settings)
-        self.partitions = Partitions(self.settings, self.policy, facts)
+        self.health.waits_for = "the schema registry"
+        formats = await await_formats(self.settings)
+        self.partitions = Partitions(self.settings, self.policy, facts, self.totals, formats)
+        self.health.partitions = self.partitions
+        self.health.knows_coordinator = lambda: self.group_member.knows_coordinator
         self.connected.set()
         await super().on_first_start()
 
@@ -83,6 +102,9 @@ class SizerApp(faust.App):
 
     async def _pause(self, *_: Any, **__: Any) -> None:
         await self.partitions.pause()
+
+    def _new_web(self) -> Web:
+        return Web(self)
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
@@ -110,6 +132,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "web_enabled": settings.web_port != 0,
+        "web_bind": settings.web_host,
         "web_port": settings.web_port or None,
         "stream_wait_empty": False,
         # Its check compares with the high waters, which are 0 for owned partitions.

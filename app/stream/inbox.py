@@ -21,6 +21,8 @@ class Chunk(NamedTuple):
     is_last: bool
     """Whether the readable log ended there."""
     records: Sequence[Record]
+    timestamp: int | None = None
+    """Of its first record, in milliseconds since the epoch; None if there is none, or it has none."""
 
 
 class Piece(NamedTuple):
@@ -30,6 +32,8 @@ class Piece(NamedTuple):
     """Logical name."""
     records: Sequence[Record]
     next_position: int
+    timestamp: int | None = None
+    """Of the chunk that they came with: none of them is older."""
 
 
 class Inbox:
@@ -57,6 +61,11 @@ class Inbox:
         """How many signals wait for fills that are still on their way."""
         return self._counts[SIGNALS] if self._may_be_more_fills else 0
 
+    def oldest(self, topic: str) -> int | None:
+        """Return a time than which no record of a topic that waits is older, in milliseconds since the epoch."""
+        waiting = self._waiting[topic]
+        return waiting[0].timestamp if waiting else None
+
     @property
     def is_ready(self) -> bool:
         """Whether there is something to take; a position may have to be moved where no record is."""
@@ -70,7 +79,7 @@ class Inbox:
             start = min(chunk.position, first)
             raise Doubt(f"partition {chunk.partition}: {topic} was read from offset {start} instead of {expected}")
         if chunk.next_position > expected:
-            self._waiting[topic].append(Piece(topic, chunk.records, chunk.next_position))
+            self._waiting[topic].append(Piece(topic, chunk.records, chunk.next_position, chunk.timestamp))
             self._counts[topic] += len(chunk.records)
             self._expected[topic] = chunk.next_position
         if topic == FILLS:
@@ -85,9 +94,14 @@ class Inbox:
         if len(piece.records) > limit:
             rest = piece._replace(records=piece.records[limit:])
             self._waiting[topic].appendleft(rest)
-            piece = Piece(topic, piece.records[:limit], piece.records[limit - 1].offset + 1)
+            piece = Piece(topic, piece.records[:limit], piece.records[limit - 1].offset + 1, piece.timestamp)
         self._counts[topic] -= len(piece.records)
         return piece
+
+    def put_back(self, piece: Piece) -> None:
+        """Put back what was taken last and not processed; it comes first again."""
+        self._waiting[piece.topic].appendleft(piece)
+        self._counts[piece.topic] += len(piece.records)
 
     def _next_topic(self) -> str | None:
         """Return the topic to take from.

@@ -47,6 +47,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             if self._consumer is not None and not self.should_stop:
                 self._consumer._coordinator.check_errors()
 
+    @property
+    def knows_coordinator(self) -> bool:
+        """Whether the group's coordinator is known: aiokafka forgets one that does not answer."""
+        return self._consumer is not None and self._consumer._coordinator.coordinator_id is not None
+
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit offsets as a hint; tell whether it could be done."""
         is_done: bool = await self.call_thread(self._commit, offsets)
@@ -70,7 +75,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             await asyncio.wait_for(leaving, _LEAVE_SECONDS)
         except (KafkaError, TimeoutError) as error:
-            _log.warning("could not leave the group, the others will notice later", error=repr(error))
+            _log.warning("could not leave the group", error=repr(error))
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit offsets as far as possible: they are a hint for lag monitors, nothing is read by them.

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 from confluent_kafka import IsolationLevel
@@ -16,6 +16,7 @@ from app.processor import TABLES, Processor
 from app.processor.partitioners import partitioner
 from app.settings import Settings
 from app.stream.doubt import exit_in_doubt
+from app.stream.formats import PLAIN, Formats
 from app.stream.inbox import Inbox
 from app.stream.pace import Pace
 from app.stream.producers import Producers
@@ -24,8 +25,9 @@ from app.stream.restore import prepare_standby, restore
 from app.stream.standby import StandbyReader
 from app.stream.startup import InputState, check_changelogs, check_partition, find_changelog_ends
 from app.stream.store import LocalTable, LocalTables, PartitionStore
-from app.stream.task import PartitionTask
+from app.stream.task import PartitionTask, no_registry
 from app.stream.topics import TopicFacts, changelog_topic, check_topics
+from app.stream.totals import Totals
 from app.topics import INPUTS, OUTPUTS, SIGNALS
 
 _INCOMPLETE_SECONDS = 5.0
@@ -36,20 +38,39 @@ _log = structlog.get_logger("sizer")
 T = TypeVar("T")
 
 
+class Lag(NamedTuple):
+    """How far an input partition is behind."""
+
+    topic: str
+    """Logical name."""
+    partition: int
+    records: int
+    """Offsets that are not processed for good: some may be of markers."""
+    oldest: int | None
+    """Time stamp of the oldest record that waits in this process, in milliseconds since the epoch."""
+
+
 class Partitions:
     """Opens, keeps and closes the tasks of the partitions that the group assigns to this worker."""
 
-    def __init__(self, settings: Settings, policy: Policy, facts: TopicFacts) -> None:
-        """Nothing is connected or opened before the first assignment."""
+    def __init__(
+        self, settings: Settings, policy: Policy, facts: TopicFacts, totals: Totals, formats: Formats = PLAIN
+    ) -> None:
+        """Nothing is connected or opened before the first assignment. `totals`: where it is counted what is done."""
         self._settings = settings
+        self._formats = formats
         self._policy = policy
         self._facts = facts
+        self._totals = totals
         self._logical = {settings.topic(topic): topic for topic in INPUTS}
         self._names = {topic: settings.topic(topic) for topic in OUTPUTS}
         self._names |= {table: changelog_topic(settings, table) for table in TABLES}
         self._tasks: dict[int, PartitionTask] = {}
+        self.standby: frozenset[int] = frozenset()
+        """The partitions of others of which this worker keeps local rows."""
         self._generation = 0
-        self._is_moving = False
+        self._moving_since: float | None = time.monotonic()
+        self._log_ends: dict[tuple[str, int], int] = {}
         self.waits_for_group = True
         """Whether it is not known which partitions are this worker's, because the group has not said yet."""
         self._is_closed = False
@@ -59,7 +80,7 @@ class Partitions:
         self._executor = ThreadPoolExecutor(max_workers=32, thread_name_prefix="partition")
         self._reader = InputReader(settings)
         self._standbys = StandbyReader(settings)
-        self._pace = Pace()
+        self.pace = Pace()
 
     @property
     def tasks(self) -> Mapping[int, PartitionTask]:
@@ -75,15 +96,54 @@ class Partitions:
         }
 
     def places(self) -> dict[TP, int]:
-        """Return up to where each owned input partition is processed for good; none while they move."""
-        return {} if self._is_moving else self.committed_positions()
+        """Return up to where each owned input partition is processed for good; none while they move.
+
+        One that waits for the registry is left out: that it does not get on is told in the log.
+        """
+        waiting = {partition for partition, task in self._tasks.items() if task.waits_for_schema}
+        places = {} if self.is_moving else self.committed_positions()
+        return {tp: place for tp, place in places.items() if tp.partition not in waiting}
+
+    @property
+    def waits_for_registry(self) -> bool:
+        """Whether a partition does not get on because the registry has to tell a schema first."""
+        return any(task.waits_for_schema for task in self._tasks.values())
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether nothing is processed because partitions are being moved, restored or waited for."""
+        return self._moving_since is not None
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the group has assigned some topics of a partition and not the others."""
+        return self._incomplete is not None
+
+    @property
+    def partition_count(self) -> int:
+        """How many partitions each topic has."""
+        return self._facts.partition_count
+
+    def note_log_ends(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Take note of where logs of inputs end, by what brokers said (real name); from any thread."""
+        self._log_ends.update(ends)
+
+    def lags(self) -> Iterator[Lag]:
+        """Tell of each owned input partition how far it is behind."""
+        for partition, task in self._tasks.items():
+            for name, topic in self._logical.items():
+                end = max(self._log_ends.get((name, partition), 0), self._reader.high_watermark(topic, partition))
+                records = max(0, end - task.committed_positions[topic])
+                yield Lag(topic, partition, records, task.inbox.oldest(topic))
 
     async def pause(self) -> None:
         """Finish what is in flight and begin nothing; before the group moves partitions.
 
         Were a transaction in flight while the next owner fences this one, its end could not be known.
         """
-        self._is_moving = self.waits_for_group = True
+        self.waits_for_group = True
+        if self._moving_since is None:
+            self._moving_since = time.monotonic()
         self._forget_incomplete()
         await asyncio.gather(*(task.pause() for task in self._tasks.values()))
 
@@ -108,6 +168,7 @@ class Partitions:
         opened = await asyncio.gather(*(self._in_thread(self._open, partition) for partition in new))
         for partition, parts in zip(new, opened, strict=True):
             self._tasks[partition] = self._task(partition, *parts)
+            self.note_log_ends({(self._settings.topic(topic), partition): parts[3].ends[topic] for topic in INPUTS})
         await asyncio.gather(*(self._in_thread(self._prepare_standby, partition) for partition in standby))
         if self._is_closed:
             await self._close(list(self._tasks))
@@ -116,7 +177,11 @@ class Partitions:
             task.resume()
         self._reader.assign(self._tasks)
         self._standbys.assign(self._changelogs(standby))
-        self._is_moving = False
+        self.standby = frozenset(standby)
+        if self._moving_since is not None:
+            self._totals.rebalances += 1
+            self._totals.rebalance_seconds += time.monotonic() - self._moving_since
+            self._moving_since = None
         _log.info(
             "assigned",
             generation=generation,
@@ -178,7 +243,7 @@ class Partitions:
     async def _close(self, partitions: list[int]) -> None:
         await asyncio.gather(*(self._tasks[partition].close() for partition in partitions))
         for partition in partitions:
-            del self._tasks[partition]
+            self._totals.keep(self._tasks.pop(partition).processor)
 
     def _open(self, partition: int) -> tuple[Producers, PartitionStore, Processor, InputState]:
         """Fence, restore, check: in this order. What a former owner still commits would be missing otherwise."""
@@ -216,6 +281,8 @@ class Partitions:
                 partition_of=partitioner(settings.partitioner, count),
                 partitioner_name=settings.partitioner,
                 topic_names={topic: settings.topic(topic) for topic in INPUTS},
+                decoder=self._formats.decoder,
+                encoders=self._formats.encoders,
             )
         except UserError as error:
             raise UserError(f"topic {settings.topic(SIGNALS)}: {error}") from None
@@ -232,7 +299,9 @@ class Partitions:
             topic_names=self._names,
             executor=self._executor,
             on_taken=self._reader.look,
-            turn=lambda: self._pace.turn(len(self._tasks)),
+            turn=lambda: self.pace.turn(len(self._tasks)),
+            await_schema=no_registry if self._formats.registry is None else self._formats.registry.await_schema,
+            totals=self._totals,
         )
 
     def _changelogs(self, partitions: set[int]) -> dict[tuple[str, int], LocalTable]:

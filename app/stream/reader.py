@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from app.errors import Doubt
 from app.processor import Record
@@ -70,6 +70,8 @@ class _Assignment:
         }
         self.ends: dict[tuple[str, int], int] = {}
         """Where logs ended by the last that was told of it: only news need to be told on."""
+        self.high_watermarks = dict(self.positions)
+        """Where logs ended when they were last read."""
 
 
 class InputReader:
@@ -101,6 +103,10 @@ class InputReader:
         """Read on if there is room; to be called when records were taken from an inbox."""
         if not self._more.is_set() and self._has_room():
             self._more.set()
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Return where an input's log ended when it was last read (logical name), 0 if it is not being read."""
+        return self._assignment.high_watermarks.get((topic, partition), 0)
 
     def close(self) -> None:
         """Read no more."""
@@ -186,6 +192,7 @@ class InputReader:
         positions = assignment.positions
         found: dict[tuple[str, int], list[Record]] = {}
         log_ends: dict[tuple[str, int], int] = {}
+        timestamps: dict[tuple[str, int], int] = {}
         for message in messages:
             where: Any = (message.topic(), message.partition())
             error = message.error()
@@ -193,6 +200,9 @@ class InputReader:
                 records = found.get(where)
                 if records is None:
                     records = found[where] = []
+                    kind, timestamp = message.timestamp()
+                    if kind != TIMESTAMP_NOT_AVAILABLE:
+                        timestamps[where] = timestamp
                 records.append(
                     Record(
                         self._logical[where[0]],
@@ -217,10 +227,13 @@ class InputReader:
             position = positions[topic, partition]
             # The end of the log is told once, and may lie before records that were appended since.
             next_position = max(records[-1].offset + 1 if records else position, log_ends.get(where, position))
-            is_last = next_position == log_ends.get(where) or next_position >= self._high_watermark(consumer, *where)
+            high_watermark = self._high_watermark(consumer, *where)
+            is_last = next_position == log_ends.get(where) or next_position >= high_watermark
             if records or next_position > position or (is_last and assignment.ends.get(where) != next_position):
-                chunks.append(Chunk(topic, partition, position, next_position, is_last, records))
+                begun = timestamps.get(where)
+                chunks.append(Chunk(topic, partition, position, next_position, is_last, records, begun))
             positions[topic, partition] = next_position
+            assignment.high_watermarks[topic, partition] = max(high_watermark, next_position)
             if is_last:
                 assignment.ends[where] = next_position
         return chunks

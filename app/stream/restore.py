@@ -77,7 +77,7 @@ class _Restoration:
         for topic, table in self._tables.items():
             age = time.time() - table.written_at
             if 0 < table.next_offset < self._ends[topic] and age > tombstone_seconds[table.table] / 2:
-                _log.info("local table is outdated, restoring it from its changelog", topic=topic, days=age // 86_400)
+                _log.info("local table is outdated", topic=topic, days=age // 86_400)
                 table.clear()
 
     def run(self, consumer: Consumer) -> int:

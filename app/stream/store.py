@@ -62,6 +62,12 @@ def _shared_memory() -> tuple[Cache, WriteBufferManager]:
     return blocks, WriteBufferManager.new_write_buffer_manager_with_cache(_UNWRITTEN_BYTES, False, blocks)  # noqa: FBT003 - RocksDB's own signature
 
 
+def memory() -> tuple[int, int]:
+    """Return how many bytes the cache of all databases takes, and how many of them are rows not in files yet."""
+    blocks, buffers = _shared_memory()
+    return int(blocks.get_usage()), int(buffers.get_usage())
+
+
 def _options(*, is_loading: bool) -> Options:
     blocks, buffers = _shared_memory()
     table = BlockBasedOptions()
@@ -245,7 +251,7 @@ class LocalTable:
             return self._open_anew(str(error))
 
     def _open_anew(self, reason: str) -> Rdict:
-        _log.warning("local table is damaged, restoring it from its changelog", path=str(self.path), error=reason)
+        _log.warning("local table is damaged", path=str(self.path), error=reason)
         shutil.rmtree(self.path)
         self.path.mkdir()
         return self._open_once()

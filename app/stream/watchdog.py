@@ -37,6 +37,28 @@ class Watched(Protocol):
         """Return up to where each owned input partition was processed for good; empty while partitions are moved."""
 
 
+class Pulse:
+    """What the watchdog saw when it last looked, for those who are asked how the worker is."""
+
+    def __init__(self) -> None:
+        self.standstill: Mapping[int, float] = {}
+        """For how many seconds, at least, partitions that had work all the time did nothing."""
+        self.silence = 0.0
+        """For how many seconds the watchdog has not looked, though it was to."""
+        self._is_watched = False
+
+    def look(self, standstill: Mapping[int, float]) -> None:
+        """Take note of a look."""
+        self.standstill = standstill
+        self.silence = 0.0
+        self._is_watched = True
+
+    def tick(self, seconds: float) -> None:
+        """Let time go by, as the event loop has it: a process that was suspended must not find its time over."""
+        if self._is_watched:
+            self.silence += seconds
+
+
 FindEnds = Callable[[Iterable[TP]], Mapping[tuple[str, int], int]]
 """Asks brokers where logs end, up to where they can be read; blocks, and leaves out what it could not learn."""
 
@@ -44,6 +66,7 @@ FindEnds = Callable[[Iterable[TP]], Mapping[tuple[str, int], int]]
 async def watch(
     watched: Watched,
     find_ends: FindEnds,
+    pulse: Pulse,
     *,
     group_seconds: float,
     stall_seconds: float = STALL_SECONDS,
@@ -51,7 +74,8 @@ async def watch(
 ) -> None:
     """Look on and on; exit in doubt when a partition did nothing for `stall_seconds` though it had work all the time.
 
-    So too when the group has not come to an end with moving partitions for `group_seconds`.
+    So too when the group has not come to an end with moving partitions for `group_seconds`. `pulse` is told of each
+    look.
 
     Looks are counted, not time: a process that was suspended, and goes on, must not find its time over.
     """
@@ -77,6 +101,7 @@ async def watch(
                 exit_in_doubt(f"partition {partition}: nothing was processed for {stall_seconds:g} s, {where}")
         for partition in stalled.keys() - places.keys():
             del stalled[partition]
+        pulse.look({partition: looks * look_seconds for partition, (_, looks) in stalled.items() if looks})
 
 
 def watch_loop(

@@ -1,11 +1,11 @@
 """`sizer worker`: one worker in the foreground, from its start to its end."""
 
 import asyncio
-import errno
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from aiokafka.errors import (
     InvalidSessionTimeoutError,
     KafkaError,
 )
+from faust.types import TP
 
 from app.core.policy import Policy
 from app.errors import Doubt, UserError
@@ -24,7 +25,7 @@ from app.settings import Settings
 from app.stream.clients import BrokerUnavailableError, LogEnds
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt, in_a_thread
 from app.stream.faust_app import SizerApp, rebalance_seconds
-from app.stream.logs import configure_logging
+from app.stream.logs import configure_logging, refusal
 from app.stream.refusals import NotAllowedError, lacking
 from app.stream.watchdog import STALL_SECONDS, watch, watch_loop
 
@@ -41,7 +42,7 @@ def run_worker(settings: Settings, policy: Policy) -> int:
 
     Raises UserError if the worker refuses to start, or to take a partition. Any doubt ends the process with status 70.
     """
-    configure_logging()
+    configure_logging(settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, policy))
 
@@ -63,8 +64,6 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         if isinstance(error, BrokerUnavailableError):
             exit_in_doubt(str(error))
         error = _group_refusal(settings, error) or error
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            error = UserError(f"SIZER_WEB_PORT={settings.web_port} is taken by another program: set another, or 0")
         if is_ready and isinstance(error, NotAllowedError):
             exit_in_doubt(str(error))  # it was allowed before: the next start tells whether it is for good
         if isinstance(error, UserError):
@@ -106,7 +105,14 @@ async def _watch(app: SizerApp) -> None:
     await app.connected.wait()
     settings = app.settings
     group_seconds = rebalance_seconds(settings) + settings.session_timeout + STALL_SECONDS
-    await watch(app.partitions, LogEnds(settings).find, group_seconds=group_seconds)
+    log_ends = LogEnds(settings)
+
+    def find(places: Iterable[TP]) -> Mapping[tuple[str, int], int]:
+        ends = log_ends.find(places)
+        app.partitions.note_log_ends(ends)
+        return ends
+
+    await watch(app.partitions, find, app.pulse, group_seconds=group_seconds)
 
 
 async def _stop(app: SizerApp, error: UserError | None = None) -> None:
@@ -115,8 +121,10 @@ async def _stop(app: SizerApp, error: UserError | None = None) -> None:
     Once the tasks are closed the end is clean: nothing is in flight, nothing more will be published.
     `error`: why the worker refuses.
     """
+    app.health.is_stopping = True
     is_clean = threading.Event()
-    watchdog = in_a_thread(_STOP_SECONDS, _end, is_clean, error)
+    line = None if error is None else refusal(error, app.settings.log_format, _REFUSED_STATUS)
+    watchdog = in_a_thread(_STOP_SECONDS, _end, is_clean, line)
     if not app.is_connected:
         is_clean.set()  # Faust has started nothing yet
         return
@@ -133,10 +141,13 @@ async def _stop(app: SizerApp, error: UserError | None = None) -> None:
     in_a_thread(_STOP_SECONDS, os._exit, 0 if error is None else _REFUSED_STATUS)
 
 
-def _end(is_clean: threading.Event, error: UserError | None) -> NoReturn:
-    """End a process that has not ended in time; in a thread of its own, whatever the others wait for."""
-    if error is not None:
-        telling = threading.Thread(target=lambda: print(f"sizer: {error}", file=sys.stderr, flush=True), daemon=True)
+def _end(is_clean: threading.Event, refused: str | None) -> NoReturn:
+    """End a process that has not ended in time; in a thread of its own, whatever the others wait for.
+
+    `refused`: the line that tells a refusal.
+    """
+    if refused is not None:
+        telling = threading.Thread(target=lambda: print(refused, file=sys.stderr, flush=True), daemon=True)
         telling.start()
         telling.join(1.0)
         os._exit(_REFUSED_STATUS)

@@ -47,7 +47,7 @@ def _lines() -> Iterator[str]:
 def _own(app: SizerApp) -> Iterator[str]:
     partitions: Any = app.partitions
     reader, standbys = partitions._reader, partitions._standbys
-    yield f"partitions: moving {partitions._is_moving}, waits for group {partitions.waits_for_group}"
+    yield f"partitions: moving {partitions.is_moving}, waits for group {partitions.waits_for_group}"
     yield (
         f"reader: wants more {reader._more.is_set()}, new assignment {reader._assignment is not reader._current},"
         f" positions {reader._assignment.positions}, paused {reader._paused}, task {reader._running}"

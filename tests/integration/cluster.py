@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -259,6 +260,14 @@ def load(deployment: Deployment, traffic: Traffic, per_second: int = 400) -> Ite
         finally:
             is_over.set()
             sending.result()
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def refuse(deployment: Deployment, *texts: str, **settings: str) -> None:

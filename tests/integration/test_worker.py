@@ -191,7 +191,7 @@ def test_another_program_with_a_transactional_id_of_a_worker(deployment: Deploym
             )
             thief.init_transactions(PATIENCE)
         assert worker.wait() == 70, worker.said
-        assert "in doubt, exiting to be restarted reason='partition 0: " in worker.said
+        assert "in doubt reason='partition 0: " in worker.said
         assert "Traceback" not in worker.said
         deployment.started()
     prove(deployment, sent)

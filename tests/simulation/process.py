@@ -12,6 +12,7 @@ from app.processor import TABLES
 from app.settings import Settings
 from app.stream.partitions import Partitions
 from app.stream.topics import TopicFacts, changelog_topic
+from app.stream.totals import Totals
 from app.topics import INPUTS
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
@@ -76,7 +77,7 @@ class Process:
         return self.worker.clock_ahead
 
     def _start(self) -> None:
-        self.partitions = Partitions(*self._arguments)
+        self.partitions = Partitions(*self._arguments, Totals())
         self.is_member = True
         self.loop.create_task(self._guarded(self._take_part), name="membership")
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException
 
 from tests.simulation.cluster import BrokerError, Entry
 from tests.simulation.network import Network, failure
@@ -51,6 +51,9 @@ class Message:
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
         return self._headers
+
+    def timestamp(self) -> tuple[int, int]:
+        return TIMESTAMP_NOT_AVAILABLE, 0
 
     def error(self) -> KafkaError | None:
         return self._error

@@ -98,3 +98,14 @@ def test_whatever_is_read_each_record_comes_out_once_and_in_order(reads: list[tu
     for topic in INPUTS:
         offsets = [offset for name, offset in found if name == topic]
         assert offsets == [offset for offset in range(box.expected[topic]) if offset not in holes]
+
+
+def test_how_old_the_oldest_record_is_that_waits() -> None:
+    box = inbox()
+    assert box.oldest(SIGNALS) is None
+    box.offer(chunk(SIGNALS, 0, 4)._replace(timestamp=1_000))
+    box.offer(chunk(SIGNALS, 4, 5)._replace(timestamp=2_000))
+    assert box.oldest(SIGNALS) == 1_000
+    assert [piece.timestamp for piece in (box.take(3), box.take(3)) if piece is not None] == [1_000, 1_000]
+    assert box.oldest(SIGNALS) == 2_000
+    assert box.oldest(FILLS) is None

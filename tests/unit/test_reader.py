@@ -76,6 +76,22 @@ def test_it_reads_from_where_the_inboxes_end_and_gives_fills_first(ended: list[s
     assert ended == []
 
 
+def test_it_tells_how_old_the_first_record_is_and_where_logs_end(ended: list[str]) -> None:
+    async def play() -> None:
+        task = Task(signals=7, fills=3)
+        async with reading(tasks={0: task}) as made:
+            assert made.high_watermark(SIGNALS, 0) == 7
+            assert made.high_watermark(SIGNALS, 1) == 0
+            Consumer.latest.watermarks = (0, 500)
+            Consumer.latest.coming.extend([record(SIGNALS, 7), record(SIGNALS, 8), end(FILLS, 3)])
+            await until(lambda: task.inbox.expected[SIGNALS] == 9)
+            assert task.inbox.oldest(SIGNALS) == 7  # time stamps here are offsets
+            assert made.high_watermark(SIGNALS, 0) == 500
+
+    run(play)
+    assert ended == []
+
+
 def test_signals_wait_for_fills_that_are_known_to_follow(ended: list[str]) -> None:
     async def play() -> None:
         task = Task()

@@ -16,11 +16,10 @@ from jsonschema import Draft202012Validator
 from app.codecs import decode_fill, decode_signal
 from app.codecs.avro_schema import avro_schema, crc_64, schema_text, shipped_schemas
 from app.codecs.errors import BadRecord
-from app.codecs.records import FILL, PHASE_EVENT, RECORDS, SIGNAL, SIZED_ORDER, Record
+from app.codecs.records import FILL, PHASE_EVENT, RECORDS, SIGNAL, SIZED_ORDER, TOPIC_RECORDS, Record
 from app.core import messages
 from app.topics import FILLS, SIGNALS
 from schemas import generate
-from schemas.asyncapi import TOPIC_RECORDS
 from tests.compatibility import incompatibilities
 from tests.golden.test_golden import FOLDER as GOLDEN
 from tests.model.generate import generate as generate_lines

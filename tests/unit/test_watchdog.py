@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import pytest
 from faust.types import TP
 
-from app.stream.watchdog import watch, watch_loop
+from app.stream.watchdog import Pulse, watch, watch_loop
 
 SIGNALS, FILLS = TP("signals", 2), TP("fills", 2)
 END = 1_000
@@ -57,7 +57,7 @@ def told(work: Work, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("app.stream.watchdog.exit_in_doubt", end)
     with pytest.raises((Ended, TimeoutError)):
-        asyncio.run(watch(work, work.find_ends, group_seconds=0.01, stall_seconds=0.005, look_seconds=0.001))
+        asyncio.run(watch(work, work.find_ends, Pulse(), group_seconds=0.01, stall_seconds=0.005, look_seconds=0.001))
     return said
 
 

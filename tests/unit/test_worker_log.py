@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from app.errors import UserError
-from app.stream.logs import _LibraryFilter, _Writer
+from app.stream.logs import _dropped_as_text, _LibraryFilter, _Writer
 
 
 def lines(*records: tuple[str, int, str]) -> list[str]:
@@ -26,7 +26,7 @@ def test_a_log_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("app.stream.logs._STDERR", writing)
     monkeypatch.setattr("app.stream.logs._FLUSH_SECONDS", 0.1)
     monkeypatch.setattr("app.stream.logs._LINES_LIMIT", 5)
-    writer = _Writer()
+    writer = _Writer(_dropped_as_text)
     for number in range(20):
         writer.emit(logging.LogRecord("sizer", logging.INFO, "", 0, f"line {number}", (), None))
     writer.flush()
