@@ -147,6 +147,8 @@ def _full_name(schema: Mapping[str, Any], namespace: str) -> str | None:
     if "." in name:
         return name
     space = schema.get("namespace", namespace)
+    if not isinstance(space, str):  # it may be nested deeper than Python can show
+        return None
     return f"{space}.{name}" if space else name
 
 
