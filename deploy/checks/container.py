@@ -1,6 +1,7 @@
 """As much of a container as can be had without an engine."""
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -14,17 +15,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.checks.dockerfile import Stage
-from deploy.checks.tools import CheckError, require
+from deploy.checks.tools import ROOT, CheckError, attempt, require
 
 _WAIT_SECONDS = 60
 _STOP_SECONDS = 5
-_CONTAINED = """
-set -eu
-data=$1; user=$2; group=$3; shift 3
-mount --bind "$data" "$data"
-mount -o remount,bind,ro /
-exec setpriv --reuid "$user" --regid "$group" --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
+_PROOF = """
+import os, sys
+status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
+held = {name: status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs")}
+assert held == {"CapEff": "0" * 16, "CapPrm": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1"}, held
+assert (os.getuid(), os.getgid(), os.getgroups()) == (int(sys.argv[1]), int(sys.argv[2]), []), os.getgroups()
+assert os.statvfs("/").f_flag & os.ST_RDONLY, "the root file system can be written"
+open(os.environ["SIZER_DATA_DIR"] + "/proof", "w").close()
 """
+_DROPPED = "exec setpriv --reuid {} --regid {} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- "
 
 
 class Running(NamedTuple):
@@ -97,6 +101,16 @@ class Container:
         )
         return result
 
+    def prove(self) -> None:
+        """Check that it is as it says; raises CheckError."""
+        if self._reason is not None:
+            return
+        python = f"{self._prefix}/bin/python"
+        proof = attempt(
+            *self._command(python, "-c", _PROOF, *map(str, self._user())), environment=self._environment("")
+        )
+        require(proof.returncode == 0, f"a command is not contained as it should be:\n{proof.stdout}")
+
     @contextmanager
     def running(self, name: str, command: Sequence[str], servers: str) -> Iterator["Running"]:
         """Run a command until the block ends, then end it by SIGTERM; raises CheckError for a status other than 0."""
@@ -158,11 +172,31 @@ class Container:
         here = [self._here(part) for part in command]
         if self._reason is not None:
             return here
-        user, group = map(str, self._user())
-        return [
-            *("unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _CONTAINED, "contained"),
-            *(str(self._data), user, group, *here),
-        ]
+        script = "\n".join(["set -eu", *self._mounts(), _DROPPED.format(*self._user()) + '"$@"'])
+        return ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", script, "contained", *here]
+
+    def _mounts(self) -> Iterator[str]:
+        """Yield what makes the root file system one that cannot be written, but for the data, and can be read.
+
+        A folder that other users may not enter, as root's own, is covered; what is needed of it shines through.
+        """
+        data = shlex.quote(str(self._data))
+        hold = self._data.parent / "hold"
+        covered = {path: folder for path in self._needed() if (folder := _closed_folder(path)) is not None}
+        for number, path in enumerate(covered):
+            place = shlex.quote(str(hold / str(number)))
+            yield f"mkdir -p {place} && mount --bind {shlex.quote(str(path))} {place}"
+        for folder in sorted(set(covered.values())):
+            yield f"mount -t tmpfs -o mode=755 covered {shlex.quote(str(folder))}"
+        for number, path in enumerate(covered):
+            place = shlex.quote(str(hold / str(number)))
+            yield f"mkdir -p {shlex.quote(str(path))} && mount --bind {place} {shlex.quote(str(path))}"
+        yield f"mount --bind {data} {data} && mount -o remount,bind,ro /"
+
+    def _needed(self) -> list[Path]:
+        """Return the folders that commands read: Python's own, the project's, ours."""
+        python = (self._prefix / "bin" / "python").resolve().parents[1]
+        return [python, ROOT, self._prefix.resolve(), self._data.parent]
 
     def _user(self) -> tuple[int, int]:
         user, _, group = self._final.value("USER").partition(":")
@@ -173,10 +207,16 @@ class Container:
             return "only root may do otherwise"
         if not all(shutil.which(tool) for tool in ("unshare", "setpriv", "mount")):
             return "unshare, setpriv or mount is missing"
-        if not all(parent.stat().st_mode & 1 for parent in (*self._prefix.parents, *self._data.parents)):
-            return f"no other user gets at {self._prefix}"
+        closed = [path for path in self._needed() if not path.stat().st_mode & 1]
+        if closed:
+            return f"no other user may enter {closed[0]}"
         trial = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)  # noqa: S607 - from PATH
         return None if trial.returncode == 0 else "this machine allows no mounts"
+
+
+def _closed_folder(path: Path) -> Path | None:
+    """Return the outermost folder around a path that other users may not enter, None if there is none."""
+    return next((folder for folder in reversed(path.parents) if not folder.stat().st_mode & 1), None)
 
 
 def _free_port() -> int:

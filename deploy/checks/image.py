@@ -37,6 +37,7 @@ def check_image() -> Iterator[str]:
     yield "the Dockerfile's commands install the lock, by hash and from wheels, and the package with all its files"
     with tempfile.TemporaryDirectory() as folder:
         container = Container(prefix, final, Path(folder))
+        container.prove()
         yield f"run {container.how}, with the image's environment:"
         yield from _check_commands(container)
         yield from _check_worker(container, Path(folder))
