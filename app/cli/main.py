@@ -136,6 +136,8 @@ def acls(
 
     if not re.fullmatch(r"[A-Za-z]+:.+", principal):
         raise UserError(f"--principal {principal}: expected a type and a name, as in User:sizer")
+    if group is not None and role != "execution-service":
+        raise UserError(f"--group {group}: only an execution-service has a group of its own choice")
     for line in acls.acl_commands(load_settings(), acls.Role(role), principal, group):
         print(line)
 

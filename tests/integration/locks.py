@@ -41,6 +41,8 @@ PLAIN_USER = "clear"
 CLIENT_SECRET = "token-secret"
 ISSUER = "https://issuer.test"
 AUDIENCE = "kafka"
+LONGEST_SESSION = 60
+"""Seconds that a member of a group may ask for."""
 PATIENCE = 30.0
 _EXPIRED = datetime(2020, 1, 1, tzinfo=UTC)
 _PROTOCOLS = {
@@ -185,6 +187,7 @@ class LockedBroker:
             "listener.name.tokens.oauthbearer.sasl.oauthbearer.expected.audience": AUDIENCE,
             "listener.name.tokens.oauthbearer.sasl.oauthbearer.expected.issuer": ISSUER,
             "connection.failed.authentication.delay.ms": "10",
+            "group.max.session.timeout.ms": str(LONGEST_SESSION * 1000),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
         }

@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 import pytest
 
-from app.errors import UserError
+from app.errors import Doubt, UserError
 from app.settings import load_settings
+from app.stream import clients
 from app.stream.acls import Acl, Operation, Resource, Role, acls_of
 from app.stream.clients import BrokerUnavailableError, connect_admin
 from app.topics import PHASE_EVENTS, SIZED_ORDERS
 from tests.integration.cluster import Deployment, Worker
 from tests.integration.locks import (
     CLIENT_SECRET,
+    LONGEST_SESSION,
     PASSWORD,
     PLAIN_USER,
     Certificates,
@@ -165,8 +167,10 @@ def test_a_worker_that_is_not_allowed_something_says_what(locked: LockedBroker, 
         "no-id": "Write on transactional ids that begin with no-id-",
         "no-events": f"Write, DescribeConfigs on topic {events}",
     }
-    doors = {user: locked.by_password(user) for user in (*lacks, "wrong")}
+    doors = {user: locked.by_password(user) for user in (*lacks, "wrong", "patient")}
     doors["wrong"]["sasl_password"] = "wrong"
+    # What brokers take it may not look up: they say so when it joins.
+    doors["patient"]["session_timeout"] = str(LONGEST_SESSION + 1)
     with workers(locked, tmp_path, doors, lacks) as deployments:
         for user, what in said.items():
             line = only_line(deployments[user].workers[0])
@@ -174,6 +178,7 @@ def test_a_worker_that_is_not_allowed_something_says_what(locked: LockedBroker, 
                 f"sizer: User:{user} is not allowed {what}: `sizer acls worker --principal User:{user}`"
             )
         assert "do not let User:wrong in" in only_line(deployments["wrong"].workers[0])
+        assert f"SIZER_SESSION_TIMEOUT={LONGEST_SESSION + 1}: " in only_line(deployments["patient"].workers[0])
 
 
 def test_what_is_taken_back_ends_a_worker_in_doubt_and_the_next_refuses(locked: LockedBroker, tmp_path: Path) -> None:
@@ -193,3 +198,17 @@ def test_what_is_taken_back_ends_a_worker_in_doubt_and_the_next_refuses(locked: 
             assert "Traceback" not in worker.said
         line = only_line(deployments["lost-topic"].start(**environment(doors["lost-topic"])))
         assert f"User:lost-topic is not allowed Write on topic {orders}: " in line
+
+
+def test_a_password_that_is_changed_under_a_worker_is_a_doubt_in_time(
+    locked: LockedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "REQUEST_SECONDS", 0.5)
+    settings = load_settings(**locked.by_password("changed"))
+    locked.set_password("changed", password="another one")
+    ends = clients.LogEnds(settings)
+    # A broker that has just started may not know it yet, so not at the first look.
+    for _ in range(3):
+        assert ends.find([("changed.signals", 0)]) == {}
+    with pytest.raises(Doubt, match=r"do not let this worker in any more.*invalid credentials.*as User:changed"):
+        ends.find([("changed.signals", 0)])

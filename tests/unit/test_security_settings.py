@@ -63,6 +63,8 @@ def told(**settings: object) -> str:
         (OAUTH | {"oauth_client_id": None}, "SIZER_SASL_MECHANISM=OAUTHBEARER needs SIZER_OAUTH_CLIENT_ID"),
         (OAUTH | {"oauth_token_url": "http://issuer.test/token"}, "SIZER_OAUTH_TOKEN_URL: expected https://"),
         (OAUTH | {"oauth_token_url": f"https://desk:{SECRET}@issuer.test/"}, "without a user or password in it"),
+        (OAUTH | {"oauth_token_url": "https://[issuer"}, "SIZER_OAUTH_TOKEN_URL: expected https://"),
+        ({"security_protocol": "SSL", "ssl_ca_file": "a\0b"}, "SIZER_SSL_CA_FILE=a\0b: cannot be read"),
         (OAUTH | {"oauth_ca_file": "/nowhere.pem"}, "SIZER_OAUTH_CA_FILE=/nowhere.pem: cannot be read (No such file"),
         ({"security_protocol": "SSL", "ssl_ca_file": "/nowhere.pem"}, "SIZER_SSL_CA_FILE=/nowhere.pem: cannot be read"),
         ({"security_protocol": "SSL", "ssl_certificate_file": "/a.pem"}, "needs SIZER_SSL_KEY_FILE, which is not set"),
@@ -198,5 +200,6 @@ def test_the_commands_that_allow_a_role_are_shell(tmp_path: Path) -> None:
         [*begin, "Read", "--topic", "a.sized_orders"],
         [*begin, "Read", "--group", "venue"],
         [*begin, "Write", "--topic", "a.fills"],
+        [*begin, "Read", "--topic", "a.fills.dlq"],
     ]
     assert {acl.name for acl in acls_of(settings, Role.ANALYST)} == {acl.name for acl in acls_of(settings, Role.ADMIN)}
