@@ -93,8 +93,8 @@ class _Performance:
     def run(self) -> int:
         """Play all acts; return the exit status."""
         registry = self._stage.registry
-        servers = "Kafka" if registry is None else "Kafka and a real Schema Registry"
-        self._say(f"starting a real {servers} (at first they are fetched); the venue's dice have seed {SEED}")
+        kafka, both = "Kafka (at first its jars are fetched)", "Kafka and Schema Registry (at first both are fetched)"
+        self._say(f"starting a real {kafka if registry is None else both}; the venue's dice have seed {SEED}")
         settings = self._stage.start_servers()
         where = "" if registry is None else f", the registry at {registry.url}: all records are Avro"
         self._say(f"Kafka is ready at {settings.bootstrap_servers}{where}")
