@@ -96,6 +96,9 @@ public class SignalProducer {
         } catch (IOException | AvroRuntimeException error) {
             System.err.println("signal producer: nothing was sent; no schema from the registry, or it does not fit: " + error);
             System.exit(1);
+        } catch (KafkaException error) { // of its configuration: of a record it was told already
+            System.err.println("signal producer: " + (error.getCause() == null ? error : error.getCause()));
+            System.exit(1);
         }
     }
 
