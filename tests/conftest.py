@@ -6,10 +6,24 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from app.broker import Broker, Registry
+from app.broker.jars import kafka_jars
+from app.broker.registry_files import registry_jar
+from app.errors import UserError
 
 # How long an example takes is no property: machines are slow now and then.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch what the tests need before the first one begins: a slow line is no time-out of a test."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    try:
+        for fixture, fetch in (("broker", kafka_jars), ("registry", registry_jar)):
+            if fixture in wanted:
+                fetch()
+    except UserError as error:
+        pytest.exit(str(error), returncode=1)
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-import orjson
-
-from app.codecs import BadRecord, decode_fill, fields
+from app.codecs import BadRecord, fields
+from app.codecs.output import read_output
+from app.codecs.records import PHASE_EVENT, SIZED_ORDER
 from app.core import order as order_life
 from app.core.exact import ZERO, exact
 from app.core.exposure import order_exposure
 from app.core.messages import ExecType, Fill, PositionEffect, Side
 from app.core.state import Order
+from app.demo.wire import ONLOOKER
 from app.processor.dead_letter import CODE_HEADER, OFFSET_HEADER
 from app.topics import FILLS, PHASE_EVENTS, SIGNALS, SIZED_ORDERS
 
@@ -100,9 +101,9 @@ class Board:
         elif seen.topic == FILLS:
             self._fill(seen)
         elif seen.topic == SIZED_ORDERS:
-            self._sized_order(seen, orjson.loads(seen.value or b"{}"))
+            self._sized_order(seen, read_output(seen.value, SIZED_ORDER))
         elif seen.topic == PHASE_EVENTS:
-            self._phase_event(orjson.loads(seen.value or b"{}"))
+            self._phase_event(read_output(seen.value, PHASE_EVENT))
         else:
             self._dead_letter(seen)
 
@@ -119,12 +120,12 @@ class Board:
     def _is_repeat(self, seen: Seen) -> bool:
         """Tell whether this portfolio's signal id was here before, and remember it."""
         try:
-            signal: dict[str, Any] = orjson.loads(seen.value or b"")
-        except orjson.JSONDecodeError:
+            signal = ONLOOKER.signal(seen.value)
+        except BadRecord:
             return False
-        if seen.key != str(signal.get("portfolio_id")).encode():
+        if seen.key != signal.portfolio_id.encode():
             return False
-        name = (seen.key, str(signal.get("signal_id")))
+        name = (seen.key, signal.signal_id)
         if name in self._signal_ids:
             return True
         self._signal_ids.add(name)
@@ -193,7 +194,7 @@ class Board:
 
     def _fill(self, seen: Seen) -> None:
         try:
-            fill = decode_fill(seen.value)
+            fill = ONLOOKER.fill(seen.value)
         except BadRecord:
             return  # the sizer's dead letter tells of it
         if fill.order_id in self._orders:

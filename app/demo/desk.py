@@ -107,7 +107,7 @@ Mishap = Callable[[Sequence[Message], Encode], list[Outgoing]]
 
 def _undecodable(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:
     good = sent(recent[-1], encode, signal_id="cut-off")
-    return [good._replace(value=(good.value or b"")[:70])]
+    return [good._replace(value=(good.value or b"")[:40])]
 
 
 def _unknown_schema(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:

@@ -11,12 +11,7 @@ from typing import NoReturn
 
 import structlog
 import uvloop
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    InconsistentGroupProtocolError,
-    InvalidSessionTimeoutError,
-    KafkaError,
-)
+from aiokafka.errors import KafkaError
 
 from app.core.policy import Policy
 from app.errors import Doubt, UserError
@@ -25,7 +20,7 @@ from app.stream.clients import BrokerUnavailableError, LogEnds
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt, in_a_thread
 from app.stream.faust_app import SizerApp, rebalance_seconds
 from app.stream.logs import configure_logging
-from app.stream.refusals import NotAllowedError, lacking
+from app.stream.refusals import NotAllowedError
 from app.stream.watchdog import STALL_SECONDS, watch, watch_loop
 
 _STOP_SECONDS = 4.0
@@ -62,7 +57,6 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         error = next((error for task in done if (error := task.exception())), None) or app.crash_reason
         if isinstance(error, BrokerUnavailableError):
             exit_in_doubt(str(error))
-        error = _group_refusal(settings, error) or error
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             error = UserError(f"SIZER_WEB_PORT={settings.web_port} is taken by another program: set another, or 0")
         if is_ready and isinstance(error, NotAllowedError):
@@ -82,24 +76,6 @@ async def _serve(settings: Settings, policy: Policy) -> int:
     await _stop(app)
     _log.info("stopped")
     return 0
-
-
-def _group_refusal(settings: Settings, error: BaseException | None) -> UserError | None:
-    """Return what a human must mend before this worker can be a member of the group, if that is what the error says."""
-    match error:
-        case InconsistentGroupProtocolError():
-            return UserError(
-                f"consumer group {settings.app_id} is used by another program: set another SIZER_APP_ID, or another"
-                " group there"
-            )
-        case InvalidSessionTimeoutError():
-            return UserError(
-                f"SIZER_SESSION_TIMEOUT={settings.session_timeout:g}: not within what the brokers take"
-                " (group.min.session.timeout.ms, group.max.session.timeout.ms)"
-            )
-        case GroupAuthorizationFailedError():
-            return lacking(settings, "worker", f"Read on group {settings.app_id}")
-    return None
 
 
 async def _watch(app: SizerApp) -> None:

@@ -1,175 +1,291 @@
-"""The examples of the documentation, run as their readers run them, and the output that the pages show."""
+"""The examples: producers and services in three languages at a real broker, and the output that the pages show."""
 
-import importlib.util
+import random
+import re
 import signal
 import sqlite3
 import subprocess
-import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import Producer
 
-from app.broker import Broker
+from app.broker import Broker, Registry
+from app.broker.jars import KAFKA
 from app.core.policy import TABLE_POLICY
+from app.processor.partitioners import partitioner
 from app.processor.simulation import Simulation
+from app.stream.formats import register_schemas
 from app.topics import FILLS, FILLS_DLQ, SIGNALS_DLQ, SIZED_ORDERS
-from tests.integration.cluster import PATIENCE, Deployment
+from tests.integration.cluster import Deployment
+from tests.integration.neighbours import EXAMPLES, LANGUAGES, Document, Neighbours, Program, command, load
+from tests.integration.traffic import Input
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "docs" / "examples"
-PRODUCER = EXAMPLES / "signal_producer.py"
-EXECUTION = EXAMPLES / "execution_service.py"
-Document = dict[str, Any]
-
-
-def load(script: Path) -> Any:
-    """Import a script."""
-    specification = importlib.util.spec_from_file_location(script.stem, script)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+ROOT = EXAMPLES.parent
+PARTITIONS = 2
+KILLS = 2
 
 
-@pytest.fixture
-def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
-    name = f"examples-{uuid.uuid4().hex[:8]}"
-    deployment = Deployment(broker.bootstrap_servers, name, tmp_path, partitions=2)
+def new_deployment(broker: Broker, folder: Path) -> Deployment:
+    deployment = Deployment(broker.bootstrap_servers, f"examples-{uuid.uuid4().hex[:8]}", folder, PARTITIONS)
     deployment.create_topics()
-    yield deployment
+    return deployment
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def neighbours(
+    broker: Broker, registry: Registry, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Neighbours]:
+    """Give a language's neighbours at a deployment that its tests share; its worker answers in Avro."""
+    deployment = new_deployment(broker, tmp_path_factory.mktemp(request.param))
+    deployment.settings = deployment.settings.model_copy(update={"schema_registry_url": registry.url})
+    register_schemas(deployment.settings)
+    formats = {"SIZER_SCHEMA_REGISTRY_URL": registry.url, "SIZER_OUTPUT_FORMAT": "sized_orders=avro"}
+    deployment.start(**formats).wait_for("ready")
+    yield Neighbours(request.param, deployment)
+    deployment.prove()
     deployment.close()
 
 
-def send_signals(deployment: Deployment, *arguments: str) -> None:
-    servers = ("--bootstrap-servers", deployment.settings.bootstrap_servers)
-    topic = ("--topic", deployment.settings.topic("signals"))
-    subprocess.run([sys.executable, PRODUCER, *servers, *topic, *arguments], check=True, timeout=PATIENCE)
+@pytest.fixture(params=LANGUAGES)
+def lonely(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Neighbours]:
+    """Give the neighbours of a language at topics that no worker reads: the test itself is the sizer."""
+    deployment = new_deployment(broker, tmp_path)
+    yield Neighbours(request.param, deployment)
+    deployment.close()
 
 
-@contextmanager
-def execution_service(deployment: Deployment, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    servers = ("--bootstrap-servers", deployment.settings.bootstrap_servers)
-    prefix = ("--prefix", deployment.settings.topic_prefix)
-    journal = ("--journal", str(deployment.folder / "execution.db"))
-    process = subprocess.Popen([sys.executable, EXECUTION, *servers, *prefix, *journal, *arguments])
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(PATIENCE)
-
-
-def documents(deployment: Deployment, topic: str) -> list[Document]:
-    """Every committed record of a topic, partition by partition."""
-    return [orjson.loads(message.value() or b"") for log in deployment.read(topic) for message in log[topic]]
-
-
-def wait_for(deployment: Deployment, topic: str, is_enough: Callable[[list[Document]], bool]) -> list[Document]:
-    """Read a topic again and again until it has what is expected."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = documents(deployment, topic)
-        if is_enough(found):
-            return found
-    pytest.fail(f"{topic}: {documents(deployment, topic)}")
-
-
-def answer_to(deployment: Deployment, signal_id: str) -> Document:
-    """Wait for the answer to a signal."""
-    found = wait_for(deployment, SIZED_ORDERS, lambda orders: any(order["signal_id"] == signal_id for order in orders))
-    return next(order for order in found if order["signal_id"] == signal_id)
-
-
-def test_an_order_goes_round(deployment: Deployment) -> None:
-    deployment.started()
-    with execution_service(deployment) as service:
-        send_signals(
-            deployment,
-            "--portfolio=PF-1",
-            "--portfolio-value=100000",
-            "--price=5000",
-            "--signal-id=S-1",
-            "--good-for=900",
-        )
-        order = answer_to(deployment, "S-1")
+@pytest.mark.parametrize(("wire_format", "portfolio"), [("json", "PF-2"), ("avro", "PF-8")])
+def test_an_order_goes_round(neighbours: Neighbours, wire_format: str, portfolio: str) -> None:
+    # The two hashes put it on different partitions: a producer with librdkafka's default would be refused.
+    assert [partitioner(name, PARTITIONS)(portfolio.encode()) for name in ("murmur2", "crc32")] == [0, 1]
+    with neighbours.service() as service:
+        wanted = ("--portfolio-value=100000", "--price=5000", "--good-for=900", f"--format={wire_format}")
+        neighbours.send_signals(f"--portfolio={portfolio}", "--signal-id=S-1", *wanted)
+        order = neighbours.answer_to(portfolio, "S-1")
         assert (order["decision"], order["notional"], order["quantity"]) == ("SIZED", "100", "0.02")
-        fills = wait_for(deployment, FILLS, lambda fills: len(fills) >= 3)
-        assert {fill["order_id"] for fill in fills} == {order["order_id"]}
-        assert [fill.get("position_effect", "OPEN") for fill in fills] == ["OPEN", "OPEN", "CLOSE"]
+        fills = neighbours.fills_of(order, 3 if neighbours.language == "python" else 2)
+        assert [fill.get("position_effect", "OPEN") for fill in fills][-2:] == ["OPEN", "CLOSE"]
 
         # The closed trade shows in what is answered from now on: at once, or when the worker has fetched the fills.
-        deadline = time.monotonic() + PATIENCE
-        number = 1
-        while not order["consecutive_wins"] and time.monotonic() < deadline:
-            number += 1
-            send_signals(deployment, "--portfolio=PF-1", "--confidence=0.5", f"--signal-id=S-{number}")
-            order = answer_to(deployment, f"S-{number}")
+        for number in range(2, 100):
+            neighbours.send_signals(f"--portfolio={portfolio}", "--confidence=0.5", f"--signal-id=S-{number}")
+            order = neighbours.answer_to(portfolio, f"S-{number}")
+            if order["consecutive_wins"]:
+                break
         assert order["consecutive_wins"] == 1
         assert order["exposure_before"] == "0"
-
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(PATIENCE) == 0
-    assert documents(deployment, FILLS_DLQ) == documents(deployment, SIGNALS_DLQ) == []
-    assert deployment.prove() == number
-
-
-def test_a_killed_execution_service_reports_nothing_twice(deployment: Deployment) -> None:
-    deployment.started()
-    send_signals(deployment, "--portfolio=PF-1", "--portfolio-value=100000", "--price=5000", "--count=5")
-    with execution_service(deployment, "--move=-0.01"):
-        wait_for(deployment, FILLS, lambda fills: len(fills) >= 6)
-    with execution_service(deployment, "--move=-0.01"):
-        fills = wait_for(deployment, FILLS, lambda fills: len({fill["exec_id"] for fill in fills}) == 15)
-        send_signals(deployment, "--portfolio=PF-1", "--price=5000", "--signal-id=S-6")
-        order = answer_to(deployment, "S-6")
-        fills = wait_for(deployment, FILLS, lambda fills: any(fill["order_id"] == order["order_id"] for fill in fills))
-    contents = {(fill["exec_id"], orjson.dumps(fill)) for fill in fills}
-    assert len(contents) == len({exec_id for exec_id, _ in contents}), "an exec_id was sent with two contents"
-    assert documents(deployment, FILLS_DLQ) == []
+        assert service.stop() == (128 + signal.SIGTERM if neighbours.language == "java" else 0), service.said
+    assert not [
+        message
+        for log in neighbours.deployment.read(SIGNALS_DLQ, FILLS_DLQ)
+        for found in log.values()
+        for message in found
+    ]
 
 
-def test_a_signal_sent_twice_is_answered_once(deployment: Deployment) -> None:
-    deployment.started()
-    for signal_id in ("S-42", "S-42", "S-43"):
-        send_signals(deployment, "--portfolio=PF-1", f"--signal-id={signal_id}")
-    answer_to(deployment, "S-43")
-    assert [order["signal_id"] for order in documents(deployment, SIZED_ORDERS)] == ["S-42", "S-43"]
+def test_a_signal_sent_twice_is_answered_once(neighbours: Neighbours) -> None:
+    neighbours.send_signals("--portfolio=PF-3", "--signal-id=S-42", "--count=2")
+    neighbours.send_signals("--portfolio=PF-3", "--signal-id=S-43")
+    neighbours.answer_to("PF-3", "S-43")
+    orders = [order for order in neighbours.documents(SIZED_ORDERS) if order["portfolio_id"] == "PF-3"]
+    assert [order["signal_id"] for order in orders] == ["S-42", "S-43"]
 
 
-def test_the_producer_returns_what_may_not_have_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
-    producer = load(PRODUCER)
-    monkeypatch.setattr(producer, "DELIVERY_SECONDS", 1)
-    signals = [{"signal_id": "S-1", "portfolio_id": "PF-1"}, {"signal_id": "S-2", "portfolio_id": "PF-1"}]
-    assert producer.send("127.0.0.1:1", "signals", signals) == signals
+def test_a_fill_that_the_sizer_refuses_is_told(neighbours: Neighbours) -> None:
+    lost = {"exec_id": "E-1", "order_id": "O-unheard-of", "portfolio_id": "PF-5", "exec_type": "CANCELED"}
+    value = orjson.dumps(lost | {"transact_time": canonical(datetime.now(UTC))})
+    with neighbours.service() as service:
+        neighbours.deployment.send([Input(FILLS, b"PF-5", value)])
+        service.wait_for(lambda lines: any("O-unheard-of" in line for line in lines))
+    (told,) = [line for line in service.lines if "O-unheard-of" in line]
+    assert told.startswith("REFUSED UNKNOWN_ORDER: ")
 
 
-ORDER: Document = {
-    "order_id": "O-1",
-    "portfolio_id": "PF-1",
-    "decision": "SIZED",
-    "notional": "100",
-    "quantity": "0.02",
-    "price": "5000",
-    "send_before": "2026-01-31T12:10:00.000000Z",
-    "expires_at": "2026-01-31T12:15:00.000000Z",
-}
+def test_a_producer_tells_what_may_not_have_arrived(broker: Broker) -> None:
+    where = (f"--bootstrap-servers={broker.bootstrap_servers}", "--prefix=nowhere.")
+    what = ("--portfolio=PF-1", "--signal-id=S-lost", "--timeout=1")
+    producers = [Program((*command(language, "producer"), *where, *what)) for language in LANGUAGES]
+    for producer in producers:
+        assert producer.wait() == 1, producer.said
+        assert "signals may not have arrived" in producer.lines[-1]
+        assert broker.bootstrap_servers in producer.lines[-1]
+
+
+@pytest.mark.parametrize("partitions", [1, 7, 12, 1_000])
+def test_java_puts_keys_where_the_sizer_expects_them(partitions: int) -> None:
+    lots = random.Random(partitions)
+    letters = "PF-0123456789 .äßéЖ日本𝄞"
+    keys = ["", " ", "P", "PF-1", "日本", "x" * 128]
+    keys += ["".join(lots.choices(letters, k=lots.randrange(1, 129))) for _ in range(400)]
+    run = load(EXAMPLES / "java" / "run.py")
+    java = run.command(run.compiled([Path(__file__).with_name("Partitions.java")]), "Partitions", str(partitions))
+    asked = "\n".join(key.encode().hex() for key in keys)
+    said = subprocess.run(java, input=asked, stdout=subprocess.PIPE, encoding="ascii", check=True).stdout
+    partition_of = partitioner("murmur2", partitions)
+    assert partition_of is not None
+    assert [int(line) for line in said.splitlines()] == [partition_of(key.encode()) for key in keys]
+
+
+def test_the_examples_in_java_name_the_jars_that_they_are_run_with() -> None:
+    run = load(EXAMPLES / "java" / "run.py")
+    locked = {jar.coordinate for jar in (*KAFKA.artifacts, *run.TOOLS.artifacts)}
+    for source in run.SOURCES:
+        named = {line.removeprefix("//DEPS ") for line in source.read_text().splitlines() if line.startswith("//DEPS ")}
+        assert named
+        assert named <= locked
+
+
+def canonical(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def order(order_id: str, **fields: object) -> Document:
+    """Make a sized order that a service should fill, but for what is said otherwise."""
+    now = datetime.now(UTC)
+    common = {"order_id": order_id, "portfolio_id": "PF-1", "decision": "SIZED"}
+    money = {"notional": "100", "quantity": "0.02", "price": "5000"}
+    times = {
+        "send_before": canonical(now + timedelta(minutes=10)),
+        "expires_at": canonical(now + timedelta(minutes=15)),
+    }
+    return common | money | times | fields
+
+
+def publish(neighbours: Neighbours, orders: Iterable[Document]) -> None:
+    neighbours.deployment.send(
+        Input(SIZED_ORDERS, str(order["portfolio_id"]).encode(), orjson.dumps(order)) for order in orders
+    )
+
+
+def publish_in_vain(neighbours: Neighbours, document: Document) -> None:
+    """Produce an order in a transaction that is aborted."""
+    settings = neighbours.deployment.settings
+    producer = Producer(
+        {"bootstrap.servers": settings.bootstrap_servers, "transactional.id": f"{settings.app_id}-vain"}
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(settings.topic(SIZED_ORDERS), orjson.dumps(document), document["portfolio_id"], partition=1)
+    producer.flush(30)
+    producer.abort_transaction(30)
+
+
+COSTLY = [("92.59", "4999.75"), ("0.01", "1000000"), ("75", "0.000000000001"), ("5000000000000", "3")]
+
+
+def test_a_service_keeps_the_rules(lonely: Neighbours) -> None:
+    now = datetime.now(UTC)
+    soon = canonical(now + timedelta(seconds=2))
+    skipped = {"decision": "SKIPPED", "notional": "0", "quantity": None, "send_before": None, "expires_at": None}
+    publish_in_vain(lonely, order("aborted"))
+    publish(lonely, [order("skipped", **skipped), order("plain"), order("plain")])
+    publish(
+        lonely,
+        [order("late", send_before=canonical(now)), order("unpriced", price=None, quantity=None, expires_at=soon)],
+    )
+    publish(
+        lonely,
+        [order(f"costly-{i}", notional=cost, price=price, quantity="1e30") for i, (cost, price) in enumerate(COSTLY)],
+    )
+    publish(lonely, [order("last")])
+
+    def is_enough(fills: list[Document]) -> bool:
+        return {"last", "unpriced"} <= {fill["order_id"] for fill in fills}
+
+    with lonely.service():
+        fills = lonely.wait_for(FILLS, is_enough)
+    of: dict[str, list[Document]] = defaultdict(list)
+    for fill in fills:
+        assert fill["portfolio_id"] == "PF-1"
+        of[fill["order_id"]].append(fill)
+
+    assert set(of) == {"plain", "late", "unpriced", "last", *(f"costly-{i}" for i in range(len(COSTLY)))}
+    assert [fill["exec_type"] for fill in of["late"]] == ["EXPIRED"]
+    assert [fill["exec_type"] for fill in of["unpriced"]] == ["CANCELED"]
+    assert of["unpriced"][0]["transact_time"] >= soon
+    for name, limit in (
+        ("plain", "100"),
+        ("last", "100"),
+        *((f"costly-{i}", cost) for i, (cost, _) in enumerate(COSTLY)),
+    ):
+        assert_is_filled_and_closed(of[name])
+        assert 0 < sum(quantity(fill) * Decimal(fill["last_px"]) for fill in openings(of[name])) <= Decimal(limit)
+
+
+def openings(fills: list[Document]) -> list[Document]:
+    return [fill for fill in fills if "position_effect" not in fill]
+
+
+def quantity(fill: Document) -> Decimal:
+    return Decimal(fill["last_qty"])
+
+
+def assert_is_filled_and_closed(fills: list[Document]) -> None:
+    """Assert that these are of one execution: opened until nothing is left, then closed."""
+    *opened, closed = fills
+    assert opened == openings(fills)
+    assert {fill["exec_type"] for fill in fills} == {"TRADE"}
+    assert [Decimal(fill["leaves_qty"]) for fill in opened] == [
+        sum(map(quantity, opened[i:])) for i in range(1, len(opened) + 1)
+    ]
+    assert closed["position_effect"] == "CLOSE"
+    assert quantity(closed) == sum(map(quantity, opened))
+    assert len({fill["exec_id"] for fill in fills}) == len(fills)
+
+
+def test_a_killed_service_loses_and_doubles_nothing(lonely: Neighbours) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    lots = random.Random(seed)
+    ids = [f"order-{number}" for number in range(600)]
+    orders = [order(name, portfolio_id=f"PF-{i % 20}") for i, name in enumerate(ids)]
+    publish(lonely, orders[:200])
+    with lonely.service():
+        lonely.wait_for(FILLS, bool)  # it is killed when some is delivered
+    publish(lonely, orders[200:])
+    for _ in range(KILLS):
+        with lonely.service() as service:
+            lines = lots.randrange(1, 200)
+            service.wait_for(lambda said, lines=lines: len(said) >= lines)  # while, or soon after, it takes orders
+    with lonely.service():
+        lonely.wait_for(FILLS, lambda fills: {fill["order_id"] for fill in fills} >= set(ids))
+    publish(lonely, orders)  # as after a crash between a delivery and the commit of the offsets
+    with lonely.service():
+        last = {"PF-0": "last-0", "PF-2": "last-2"}
+        publish(lonely, [order(name, portfolio_id=portfolio) for portfolio, name in last.items()])
+        ids += last.values()
+        fills = lonely.wait_for(FILLS, lambda fills: {fill["order_id"] for fill in fills} >= set(ids))
+
+    reports: dict[str, Document] = {}  # by exec_id: the sizer, too, takes the first and ignores the same again
+    for fill in fills:
+        assert reports.setdefault(fill["exec_id"], fill) == fill, "an exec_id was sent with two contents"
+    of: dict[str, list[Document]] = defaultdict(list)
+    for fill in reports.values():
+        of[fill["order_id"]].append(fill)
+    assert set(of) == set(ids)
+    for found in of.values():
+        assert_is_filled_and_closed(found)
+
+
 NOON = "2026-01-31T12:00:00.000000Z"
+ORDER = order("O-1", send_before="2026-01-31T12:10:00.000000Z", expires_at="2026-01-31T12:15:00.000000Z")
 
 
 class Service:
-    """The example's service without Kafka."""
+    """The service in Python without Kafka, at a clock that the test sets."""
 
     def __init__(self) -> None:
         self._journal = sqlite3.connect(":memory:")
-        self._service = load(EXECUTION).ExecutionService(self._journal, Decimal("0.01"))
+        self._service = load(EXAMPLES / "python" / "execution_service.py").ExecutionService(
+            self._journal, Decimal("0.01")
+        )
 
     def take(self, now: str = NOON, **fields: object) -> None:
         self._service.take(ORDER | fields, now)
@@ -178,21 +294,9 @@ class Service:
         self._service.cancel_overdue(now)
 
     @property
-    def fills(self) -> list[Document]:
-        return [orjson.loads(fill) for (fill,) in self._journal.execute("SELECT fill FROM reports ORDER BY number")]
-
-    @property
     def types(self) -> list[str]:
-        return [fill["exec_type"] for fill in self.fills]
-
-
-def test_only_what_is_sized_is_sent_and_once() -> None:
-    service = Service()
-    service.take(decision="SKIPPED", notional="0", quantity=None, send_before=None, expires_at=None)
-    assert service.types == []
-    service.take()
-    service.take()
-    assert service.types == ["TRADE", "TRADE", "TRADE"]
+        rows = self._journal.execute("SELECT fill FROM reports ORDER BY number")
+        return [orjson.loads(fill)["exec_type"] for (fill,) in rows]
 
 
 def test_nothing_is_sent_from_send_before_on() -> None:
@@ -212,21 +316,6 @@ def test_what_works_is_canceled_at_expires_at() -> None:
     assert service.types == ["CANCELED"]
 
 
-@pytest.mark.parametrize(
-    ("notional", "price"),
-    [("100", "5000"), ("92.59", "4999.75"), ("0.01", "1000000"), ("75", "0.000000000001"), ("5000000000000", "3")],
-)
-def test_the_cost_stays_within_the_notional(notional: str, price: str) -> None:
-    service = Service()
-    service.take(notional=notional, price=price, quantity="1e30")
-    opening = [fill for fill in service.fills if "position_effect" not in fill]
-    cost = sum(Decimal(fill["last_qty"]) * Decimal(fill["last_px"]) for fill in opening)
-    assert 0 < cost <= Decimal(notional)
-    assert not Decimal(opening[-1]["leaves_qty"])
-    service.cancel_overdue(ORDER["expires_at"])
-    assert "CANCELED" not in service.types
-
-
 def simulated(example: str) -> list[Document]:
     """Return what `sizer simulate` answers to a file of examples, the values of records as objects."""
     answers = []
@@ -243,6 +332,17 @@ def test_the_readme_shows_what_simulate_answers() -> None:
     assert len(orders) == 3
     for order in orders:
         assert orjson.dumps({field: order[field] for field in fields}).decode() in readme
+
+
+@pytest.mark.parametrize("page", ["producer.md", "execution-service.md"])
+def test_the_pages_show_what_is_in_the_examples(page: str) -> None:
+    sources = [path.read_text() for path in EXAMPLES.glob("*/*") if path.suffix in (".py", ".java")]
+    programs = ["\n".join(line.strip() for line in source.splitlines()) for source in sources]
+    shown = re.findall(r"```(?:python|java)\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    assert shown
+    for block in shown:
+        text = "\n".join(line.strip() for line in block.splitlines())
+        assert any(text in program for program in programs), f"{page} shows what no example has:\n{block}"
 
 
 def test_the_life_of_an_order_is_as_the_contract_shows_it() -> None:

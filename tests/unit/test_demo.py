@@ -14,8 +14,18 @@ from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from rich.console import Console
 
+from app.codecs import JSON_OUTPUT, BadRecord, Decoder, Encoders, encoders
+from app.codecs.avro_binary import Layout
+from app.codecs.avro_schema import schema_text
+from app.codecs.framing import OutputFormat
+from app.codecs.output import read_output
+from app.codecs.records import FILL, PHASE_EVENT, SIGNAL, SIZED_ORDER
+from app.codecs.records import Record as RecordSchema
+from app.codecs.writer_schema import accept
+from app.core.messages import ErrorCode
 from app.core.policy import TABLE_POLICY
 from app.demo.accounts import ACCOUNTS, PARTITIONS, SEED
 from app.demo.board import Board, Seen
@@ -26,6 +36,7 @@ from app.demo.market import FILE_END, SECOND, WINDOW_END, WINDOW_START, MarketCl
 from app.demo.strategies import Bars, all_intents
 from app.demo.table import Situation, picture, plain_line
 from app.demo.venue import Venue, microseconds
+from app.demo.wire import encoder, sized_order_reader
 from app.processor import MemoryStore, Processor, Produced, Record
 from app.processor.partitioners import partitioner
 from app.topics import FILLS, FILLS_DLQ, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
@@ -227,19 +238,53 @@ def test_same_seed_same_fills_and_another_seed_others(prices: Prices) -> None:
     assert fills(1) != fills(2)
 
 
-class Story:
-    """A whole demo in one process: desk, venue, processor and onlooker, with delays between them drawn by `seed`."""
+class MockedRegistry:
+    """Confluent's mock of a registry, with the four schemas, as the neighbours and as the processor see it."""
 
-    def __init__(self, prices: Prices, seed: int) -> None:
+    def __init__(self) -> None:
+        self.client = SchemaRegistryClient.new_client({"url": "mock://demo"})
+        topics = {SIGNAL: SIGNALS, FILL: FILLS, SIZED_ORDER: SIZED_ORDERS, PHASE_EVENT: PHASE_EVENTS}
+        self.ids = {
+            record: self.client.register_schema(f"{topic}-value", Schema(schema_text(record), "AVRO"))
+            for record, topic in topics.items()
+        }
+
+    def layout(self, schema_id: int, record: RecordSchema) -> Layout:
+        if schema_id not in self.ids.values():
+            raise BadRecord(ErrorCode.UNKNOWN_SCHEMA, "no such schema")
+        return accept(str(self.client.get_schema(schema_id).schema_str), record)
+
+    @property
+    def encoders(self) -> Encoders:
+        return encoders({SIZED_ORDER: OutputFormat.AVRO, PHASE_EVENT: OutputFormat.AVRO}, self.ids)
+
+
+class Story:
+    """A whole demo in one process: desk, venue, processor and onlooker, with delays between them drawn by `seed`.
+
+    `registry`: all is Avro; None: JSON.
+    """
+
+    def __init__(self, prices: Prices, seed: int, registry: MockedRegistry | None = None) -> None:
         print(f"seed {seed}")
+        client = None if registry is None else registry.client
         self.board = Board()
         self.seen: list[Seen] = []
         self._dice = random.Random(seed)
-        self._desk = Desk(ACCOUNTS, prices, CLOCK)
-        self._venue = Venue(ACCOUNTS, prices, CLOCK, SEED)
+        self._desk = Desk(ACCOUNTS, prices, CLOCK, encoder(client, SIGNALS, SIGNAL))
+        self._venue = Venue(ACCOUNTS, prices, CLOCK, SEED, encoder(client, FILLS, FILL))
+        self._read_order = sized_order_reader(client, SIZED_ORDERS)
         self._stores = [MemoryStore() for _ in range(PARTITIONS)]
         self._processors = [
-            Processor(number, store, TABLE_POLICY, partition_count=PARTITIONS, partition_of=partition_of)
+            Processor(
+                number,
+                store,
+                TABLE_POLICY,
+                partition_count=PARTITIONS,
+                partition_of=partition_of,
+                decoder=Decoder(registry),
+                encoders=JSON_OUTPUT if registry is None else registry.encoders,
+            )
             for number, store in enumerate(self._stores)
         ]
         self._offsets: Counter[tuple[str, int]] = Counter()
@@ -275,7 +320,7 @@ class Story:
 
     def _arrive(self, time: int, _number: int, topic: str, partition: int, record: Outgoing) -> None:
         if topic == SIZED_ORDERS:
-            self._venue.accept(orjson.loads(record.value or b""), time)
+            self._venue.accept(self._read_order(record.value), time)
             return
         offset = self._see(topic, partition, time, record)
         processor = self._processors[partition]
@@ -316,6 +361,24 @@ def test_story_has_something_of_everything(story: Story) -> None:
         assert story.counters[counted] > 0
     profits = [line.profit for line in story.board.lines.values()]
     assert min(profits) < 0 < max(profits)
+
+
+def test_story_is_the_same_in_avro(prices: Prices, story: Story) -> None:
+    """Confluent's serializers write what the sizer reads and read what it writes; what is bad stays so."""
+    in_avro = Story(prices, 1, MockedRegistry())
+    assert in_avro.counters == story.counters
+    for topic, record in ((SIZED_ORDERS, SIZED_ORDER), (PHASE_EVENTS, PHASE_EVENT)):
+        by_json, by_avro = ([seen for seen in each.seen if seen.topic == topic] for each in (story, in_avro))
+        assert all(str(seen.value)[2] == "{" for seen in by_json)
+        assert not any(str(seen.value)[2] == "{" for seen in by_avro)
+        assert [read_output(seen.value, record) for seen in by_avro] == [
+            read_output(seen.value, record) for seen in by_json
+        ]
+    # Somebody types JSON where Avro knows no such word.
+    framed = [seen.value is not None and seen.value[0] == 0 for seen in in_avro.seen if seen.topic in (SIGNALS, FILLS)]
+    assert framed.count(False) == 3
+    assert in_avro.board.lines == story.board.lines
+    assert in_avro.board.dead_letters == story.board.dead_letters
 
 
 def test_story_ends_flat_with_every_signal_answered(story: Story) -> None:
