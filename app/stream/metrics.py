@@ -153,7 +153,7 @@ class Exposition:
     async def write(self, accept: str) -> tuple[bytes, str]:
         """Return the text and its content type, as the `Accept` header wants it.
 
-        The numbers are read in the event loop, in half a millisecond; the text is made in a thread, one at a time.
+        The numbers are read in the event loop, within a millisecond; the text is made in a thread, one at a time.
         """
         async with self._turn:
             return await asyncio.to_thread(self._encode, accept, list(self._collector.collect()))
