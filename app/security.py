@@ -130,9 +130,7 @@ class SecuritySettings(BaseSettings):
         self._need(
             ("oauth_token_url", "oauth_client_id", "oauth_client_secret"), f"SIZER_SASL_MECHANISM={self.sasl_mechanism}"
         )
-        url = urlsplit(self.oauth_token_url or "")
-        is_private = url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
-        if not is_private or not url.hostname or "@" in url.netloc:
+        if not _is_private(self.oauth_token_url or ""):
             raise ValueError(
                 "SIZER_OAUTH_TOKEN_URL: expected https://host/path without a user or password in it; http:// only on"
                 " the loopback, because the client secret travels there"
@@ -166,6 +164,16 @@ class SecuritySettings(BaseSettings):
                 raise ValueError(f"{_variable(name)} is set but {state}: set {switch}={wanted}, or leave it out")
 
 
+def _is_private(url: str) -> bool:
+    """Tell whether nobody on the way can read what is sent there, and nothing in it is to be kept from a log."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    is_encrypted = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    return is_encrypted and bool(parts.hostname) and "@" not in parts.netloc
+
+
 def trusting(ca_file: Path | None, setting: str) -> ssl.SSLContext:
     """Return a context that trusts the certificates of a file, or the system's; raises ValueError, naming `setting`."""
     if ca_file is not None:
@@ -191,8 +199,9 @@ def _certificate(file: Path) -> x509.Certificate:
 def _read(file: Path, setting: str) -> bytes:
     try:
         return file.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{setting}={file}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{setting}={file}: cannot be read ({reason})") from None
 
 
 def _variable(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.broker.jars import kafka_jars
@@ -34,18 +34,21 @@ class Broker(Service):
         *,
         properties: Mapping[str, str] | None = None,
         cluster_id: str | None = None,
+        java_options: Sequence[str] = (),
         full_speed: bool = False,
     ) -> None:
         """Describe a broker; nothing is started or written yet.
 
         `port`: on 127.0.0.1; without one it is the folder's last one or any that is free.
         `properties`: Kafka's, win over ours. `cluster_id`: of the cluster that it is a node of; by default its own.
+        `java_options`: further ones, such as `-Dname=value`, which Kafka asks some of its settings of.
         `full_speed`: let Java optimize fully, for benchmarks; starts slower.
         """
         super().__init__(data_dir)
         self._port = port
         self._extra = dict(properties or {})
         self._cluster_id = cluster_id
+        self._java_options = tuple(java_options)
         self._full_speed = full_speed
         self._ports: Ports | None = None
         self._lock: int | None = None
@@ -77,7 +80,8 @@ class Broker(Service):
             properties = node_properties(ports, self._extra)
             cluster_id = prepare(self.data_dir, properties, jars, self._cluster_id)
             assert self._lock is not None
-            pause = self._run(server_command(jars, full_speed=self._full_speed), inherited=(self._lock,))
+            command = server_command(jars, self._java_options, full_speed=self._full_speed)
+            pause = self._run(command, inherited=(self._lock,))
             await_ready(ports.broker, cluster_id, properties, pause)
             return ports.broker
 

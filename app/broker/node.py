@@ -85,12 +85,12 @@ def prepare(folder: Path, properties: Mapping[str, str], jars: Sequence[Path], c
     return fields["cluster.id"]
 
 
-def server_command(jars: Sequence[Path], *, full_speed: bool) -> list[str]:
+def server_command(jars: Sequence[Path], java_options: Sequence[str], *, full_speed: bool) -> list[str]:
     """Return the command that runs the node; its working directory must be the data folder.
 
     `full_speed`: without the flag that keeps Java from optimizing.
     """
-    return _java(jars, *(() if full_speed else (QUICK_START,)), "kafka.Kafka", _PROPERTIES_FILE)
+    return _java(jars, *java_options, *(() if full_speed else (QUICK_START,)), "kafka.Kafka", _PROPERTIES_FILE)
 
 
 def _java(jars: Sequence[Path], *arguments: str) -> list[str]:

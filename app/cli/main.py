@@ -148,6 +148,8 @@ def acls(
 
     if not re.fullmatch(r"[A-Za-z]+:.+", principal):
         raise UserError(f"--principal {principal}: expected a type and a name, as in User:sizer")
+    if group is not None and role != "execution-service":
+        raise UserError(f"--group {group}: only an execution-service has a group of its own choice")
     for line in acls.acl_commands(load_settings(), acls.Role(role), principal, group):
         print(line)
 
@@ -254,14 +256,23 @@ def verify(
 def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave all running afterwards, to play with.")] = False,
+    wire_format: Annotated[
+        Literal["json", "avro"], typer.Option("--format", help="How all records are written.")
+    ] = "json",
 ) -> None:
     """Show it all live on a real Kafka: two workers, a signal generator, a venue; one worker is killed halfway.
 
-    Example:  sizer demo --keep
+    With Avro there is also a real Schema Registry, which is fetched the first time (159 MB).
+
+    For example, and then again with Avro:
+
+      sizer demo --keep
+
+      sizer demo --format avro
     """
     from app.demo import run_demo
 
-    raise SystemExit(run_demo(keep=keep))
+    raise SystemExit(run_demo(keep=keep, wire_format=wire_format))
 
 
 def main() -> None:

@@ -2,13 +2,14 @@
 
 import sys
 
-import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
+from app.codecs.records import FILL
 from app.demo.accounts import ACCOUNTS, PARTITIONS, SEED
 from app.demo.market import SECOND, read_prices
 from app.demo.neighbour import Sender, await_opening, stop_request, wall_now
 from app.demo.venue import Venue
+from app.demo.wire import encoder, registry_client, sized_order_reader
 from app.settings import Settings, load_settings
 from app.topics import FILLS, SIZED_ORDERS
 
@@ -23,8 +24,11 @@ def main() -> int:
     prices = read_prices()
     sender = Sender(settings, FILLS)
     consumer = _sized_orders(settings)
+    registry = registry_client(settings)
+    encode = encoder(registry, settings.topic(FILLS), FILL)
+    read = sized_order_reader(registry, settings.topic(SIZED_ORDERS))
     clock = await_opening()
-    venue = Venue(ACCOUNTS, prices, clock, SEED)
+    venue = Venue(ACCOUNTS, prices, clock, SEED, encode)
     while not stop.is_set():
         wait = _LONGEST_WAIT
         if venue.next_time is not None:
@@ -34,7 +38,7 @@ def main() -> int:
             error = message.error()
             if error is not None:
                 raise KafkaException(error)
-            venue.accept(orjson.loads(message.value() or b"{}"), wall_now())
+            venue.accept(read(message.value()), wall_now())
         sender.send(venue.due(clock.market(wall_now())))
     sender.flush()
     consumer.close()

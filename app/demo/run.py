@@ -22,10 +22,11 @@ from app.demo.children import ChildDied
 from app.demo.closing import print_closing
 from app.demo.market import SECOND, WINDOW_END, WINDOW_START, MarketClock
 from app.demo.neighbour import wall_now
-from app.demo.stage import WORKERS, Stage
+from app.demo.stage import WORKERS, Stage, WireFormat
 from app.demo.table import Situation, picture, plain_line
 from app.demo.watcher import Watcher
 from app.replay import verify_topics
+from app.settings import Settings
 
 SPEED: Final = 300  # market seconds in a second of the wall
 LENGTH: Final = (WINDOW_END - WINDOW_START) / SECOND / SPEED  # seconds of the wall
@@ -50,14 +51,15 @@ class _Terminated(BaseException):
     """SIGTERM: as KeyboardInterrupt, it passes through whatever we are in."""
 
 
-def run_demo(*, keep: bool) -> int:
+def run_demo(*, keep: bool, wire_format: WireFormat = "json") -> int:
     """Run the demo; return the exit status: 0 only if every decision was there once and recomputed identically.
 
-    `keep`: leave all running afterwards, until Ctrl-C. Whatever happens, no process is left behind.
+    `keep`: leave all running afterwards, until Ctrl-C. `wire_format`: what all records are written in. Whatever
+    happens, no process is left behind.
     """
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="sizer-demo-", ignore_cleanup_errors=True) as folder:
-        stage = Stage(Path(folder))
+        stage = Stage(Path(folder), wire_format)
         try:
             with _termination():
                 return _Performance(stage, console, keep=keep).run()
@@ -90,9 +92,13 @@ class _Performance:
 
     def run(self) -> int:
         """Play all acts; return the exit status."""
-        self._say(f"starting a real Kafka (at first its jars are fetched); the venue's dice have seed {SEED}")
-        settings = self._stage.start_broker()
-        self._say(f"Kafka is ready at {settings.bootstrap_servers}; starting two workers, a generator and a venue")
+        registry = self._stage.registry
+        kafka, both = "Kafka (at first its jars are fetched)", "Kafka and Schema Registry (at first both are fetched)"
+        self._say(f"starting a real {kafka if registry is None else both}; the venue's dice have seed {SEED}")
+        settings = self._stage.start_servers()
+        where = "" if registry is None else f", the registry at {registry.url}: all records are Avro"
+        self._say(f"Kafka is ready at {settings.bootstrap_servers}{where}")
+        self._say("starting two workers, a generator and a venue")
         self._stage.start_processes()
         self._watcher = Watcher(settings)
         try:
@@ -109,7 +115,7 @@ class _Performance:
             print_closing(self._console, self._board, audit)
             self._say("done")
             if self._keep:
-                self._stay(settings.bootstrap_servers)
+                self._stay(settings)
         finally:
             self._watcher.close()
         return 0 if audit.is_proved else 1
@@ -246,9 +252,12 @@ class _Performance:
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {text}", soft_wrap=True)
 
-    def _stay(self, bootstrap_servers: str) -> None:
+    def _stay(self, settings: Settings) -> None:
         try:
-            how = _HOW_TO_PLAY.format(bootstrap_servers=bootstrap_servers, python=sys.executable)
+            exports = f"export SIZER_BOOTSTRAP_SERVERS={settings.bootstrap_servers}"
+            if settings.schema_registry_url is not None:
+                exports += f"\nexport SIZER_SCHEMA_REGISTRY_URL={settings.schema_registry_url}"
+            how = _HOW_TO_PLAY.format(exports=exports, python=sys.executable)
             self._console.print(how, soft_wrap=True)
             with self._table():
                 while True:
@@ -260,7 +269,7 @@ class _Performance:
 _HOW_TO_PLAY: Final = """
 All is still running, until Ctrl-C. Paste this into another terminal and see the portfolio "mine" appear here:
 
-export SIZER_BOOTSTRAP_SERVERS={bootstrap_servers}
+{exports}
 {python} - <<'END'
 import json, os, time
 from confluent_kafka import Producer

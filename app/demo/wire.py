@@ -22,11 +22,13 @@ from app.codecs.writer_schema import layout
 from app.core.exact import plain
 from app.demo.desk import Encode, Message, rfc3339
 from app.demo.market import SECOND
+from app.settings import Settings
+from app.stream.registry import connect_registry
 
 
-def registry_client(url: str | None) -> SchemaRegistryClient | None:
+def registry_client(settings: Settings) -> SchemaRegistryClient | None:
     """Return a client of the registry, if there is one."""
-    return None if url is None else SchemaRegistryClient({"url": url})
+    return None if settings.schema_registry_url is None else connect_registry(settings)
 
 
 def encoder(registry: SchemaRegistryClient | None, topic: str, record: Record) -> Encode:
@@ -45,7 +47,7 @@ def encoder(registry: SchemaRegistryClient | None, topic: str, record: Record) -
     kinds = {field.name: field.kind for field in record.fields}
 
     def encode(message: Message) -> bytes:
-        value = serialize({name: _native(kinds[name], given) for name, given in message.items()}, context)
+        value: bytes | None = serialize({name: _native(kinds[name], given) for name, given in message.items()}, context)
         assert value is not None
         return value
 

@@ -116,7 +116,7 @@ class PartitionReader:
             for message in self._messages():
                 topic = self._logical.get(str(message.topic()), "")
                 if topic not in unfinished:
-                    continue
+                    continue  # also that the group, which is never joined, is not allowed us
                 is_reached = self._reaches(message, ends[topic])
                 if not is_reached and message.error() is None:
                     yield self._record(message, topic)

@@ -81,6 +81,7 @@ def acls_of(settings: Settings, role: Role, group: str | None = None) -> list[Ac
                 _topic(settings, SIZED_ORDERS, "takes orders", Operation.READ),
                 Acl(Resource.GROUP, group or role.value, (Operation.READ,), "keeps its place in sized_orders"),
                 _topic(settings, FILLS, "reports", Operation.WRITE),
+                _topic(settings, FILLS_DLQ, "learns which of its reports did not count", Operation.READ),
             ]
         case Role.ANALYST:
             reason = "recomputes every answer and compares the state"

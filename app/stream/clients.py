@@ -19,6 +19,8 @@ REQUEST_SECONDS = 10.0
 _REACH_SECONDS = 3.0
 _FRESH_SECONDS = 60.0
 """So long what a client has said may be the cause of an error."""
+_REFUSALS = 4
+"""Of looks at the ends of logs, one after the other: a broker that has just started may not know all passwords yet."""
 _VAGUE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})  # noqa: SLF001 - the names of the codes
 """Librdkafka says these too, on top of a more telling one."""
 _QUEUED_KILOBYTES = 16_384
@@ -128,19 +130,24 @@ class LogEnds:
     """Where logs end now; to be asked again and again."""
 
     def __init__(self, settings: Settings) -> None:
-        self._config = client_config(settings, BrokerErrors())
+        self._errors = BrokerErrors()
+        self._config = client_config(settings, self._errors)
         self._admin: AdminClient | None = None
+        self._refusals = 0
 
     def find(
         self, places: Iterable[tuple[str, int]], isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
     ) -> dict[tuple[str, int], int]:
-        """Return the ends by topic (real name) and partition; blocks. What cannot be learned now is left out."""
+        """Return the ends by topic (real name) and partition; blocks. What cannot be learned now is left out.
+
+        Raises Doubt if nothing can be learned again and again because brokers do not let us in: a password may have
+        been changed, or a certificate have expired, and waiting for brokers would be waiting for ever.
+        """
         if not (places := list(places)):
             return {}
-        if self._admin is None:
-            self._admin = AdminClient(self._config)
+        admin = self._admin = self._admin or AdminClient(self._config)
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types
-        futures = self._admin.list_offsets(
+        futures = admin.list_offsets(
             {TopicPartition(*place): latest for place in places},
             isolation_level=isolation,
             request_timeout=REQUEST_SECONDS,
@@ -149,9 +156,21 @@ class LogEnds:
         for where, future in futures.items():
             try:
                 ends[where.topic, where.partition] = int(future.result().offset)
-            except KafkaException:
+            except KafkaException as error:
                 self._admin = None  # it would keep the leaders that it knew
+                reason = error
+        if ends:
+            self._refusals = 0
+        else:
+            admin.poll(0)  # lets `errors` hear what happened meanwhile
+            self._count_refusal(reason)
         return ends
+
+    def _count_refusal(self, error: KafkaException) -> None:
+        is_refused = self._errors.last is not None and self._errors.code in NOT_LET_IN
+        self._refusals = self._refusals + 1 if is_refused else 0
+        if self._refusals >= _REFUSALS:
+            raise Doubt(f"brokers do not let this worker in any more: {self._errors.explain(error)}")
 
 
 def committed_consumer(settings: Settings, errors: BrokerErrors, config: Mapping[str, Any]) -> Consumer:

@@ -26,7 +26,7 @@ _STDERR = 2
 _LINES_LIMIT = 10_000
 _FLUSH_SECONDS = 1.0
 _REPEAT_SECONDS = 60.0
-_LIBRARIES = ("faust", "mode", "aiohttp", "aiokafka", "asyncio", "concurrent", "app")
+_LIBRARIES = ("faust", "mode", "aiohttp", "aiokafka", "asyncio", "concurrent", "httpx2", "httpcore2", "app")
 """`app` is Faust too: its services log by the module of their class. The worker's own logger is `sizer`."""
 _FIRST = ("timestamp", "level", "event")
 

@@ -3,16 +3,29 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.client import ConnectionGroup
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
+    KafkaError,
+)
 from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
+
+from app.errors import UserError
+from app.settings import Settings
+from app.stream.refusals import lacking
+
+if TYPE_CHECKING:
+    from app.stream.faust_app import SizerApp
 
 _COMMIT_SECONDS = 1.0
 _LEAVE_SECONDS = 1.0
@@ -39,13 +52,18 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread for aiokafka, with its own event loop."""
 
+    app: "SizerApp"
+
     @Service.task
     async def _watch_coordination(self) -> None:
         """Bring down the worker with what aiokafka cannot mend: it keeps such errors for a fetch, and none comes."""
         while not self.should_stop:
             await self.sleep(_WATCH_SECONDS)
             if self._consumer is not None and not self.should_stop:
-                self._consumer._coordinator.check_errors()
+                try:
+                    self._consumer._coordinator.check_errors()
+                except KafkaError as error:
+                    raise _refusal(self.app.settings, error) or error from None
 
     @property
     def knows_coordinator(self) -> bool:
@@ -100,3 +118,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except (KafkaError, IllegalStateError, TimeoutError):
             return False
         return True
+
+
+def _refusal(settings: Settings, error: KafkaError) -> UserError | None:
+    """Return what a human must mend before a worker can be a member of the group, if that is what the error says."""
+    match error:
+        case InconsistentGroupProtocolError():
+            return UserError(
+                f"consumer group {settings.app_id} is used by another program: set another SIZER_APP_ID, or another"
+                " group there"
+            )
+        case InvalidSessionTimeoutError():
+            return UserError(
+                f"SIZER_SESSION_TIMEOUT={settings.session_timeout:g}: not within what the brokers take"
+                " (group.min.session.timeout.ms, group.max.session.timeout.ms)"
+            )
+        case GroupAuthorizationFailedError():
+            return lacking(settings, "worker", f"Read on group {settings.app_id}")
+    return None

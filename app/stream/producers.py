@@ -122,7 +122,8 @@ class Producers:
     def close(self) -> None:
         """Close both; a transaction that is open is aborted. Blocks."""
         for producer in self._producers:
-            producer.close()
+            with suppress(KafkaException):  # one that failed for good says so once more
+                producer.close()
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         topic, offset = message.topic(), message.offset()

@@ -11,12 +11,7 @@ from typing import NoReturn
 
 import structlog
 import uvloop
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    InconsistentGroupProtocolError,
-    InvalidSessionTimeoutError,
-    KafkaError,
-)
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from app.core.policy import Policy
@@ -26,7 +21,7 @@ from app.stream.clients import BrokerUnavailableError, LogEnds
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt, in_a_thread
 from app.stream.faust_app import SizerApp, rebalance_seconds
 from app.stream.logs import configure_logging, refusal
-from app.stream.refusals import NotAllowedError, lacking
+from app.stream.refusals import NotAllowedError
 from app.stream.watchdog import STALL_SECONDS, watch, watch_loop
 
 _STOP_SECONDS = 4.0
@@ -63,7 +58,6 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         error = next((error for task in done if (error := task.exception())), None) or app.crash_reason
         if isinstance(error, BrokerUnavailableError):
             exit_in_doubt(str(error))
-        error = _group_refusal(settings, error) or error
         if is_ready and isinstance(error, NotAllowedError):
             exit_in_doubt(str(error))  # it was allowed before: the next start tells whether it is for good
         if isinstance(error, UserError):
@@ -81,24 +75,6 @@ async def _serve(settings: Settings, policy: Policy) -> int:
     await _stop(app)
     _log.info("stopped")
     return 0
-
-
-def _group_refusal(settings: Settings, error: BaseException | None) -> UserError | None:
-    """Return what a human must mend before this worker can be a member of the group, if that is what the error says."""
-    match error:
-        case InconsistentGroupProtocolError():
-            return UserError(
-                f"consumer group {settings.app_id} is used by another program: set another SIZER_APP_ID, or another"
-                " group there"
-            )
-        case InvalidSessionTimeoutError():
-            return UserError(
-                f"SIZER_SESSION_TIMEOUT={settings.session_timeout:g}: not within what the brokers take"
-                " (group.min.session.timeout.ms, group.max.session.timeout.ms)"
-            )
-        case GroupAuthorizationFailedError():
-            return lacking(settings, "worker", f"Read on group {settings.app_id}")
-    return None
 
 
 async def _watch(app: SizerApp) -> None:

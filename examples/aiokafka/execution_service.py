@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["aiokafka", "orjson"]
+# dependencies = ["aiokafka", "fastavro", "orjson"]
 # ///
 """An execution service on asyncio: takes sized orders, executes each once, reports every end as a fill.
 
@@ -16,8 +16,12 @@ import sys
 from collections.abc import Collection
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Context, Decimal
+from functools import cache
+from io import BytesIO
 from typing import Any
+from urllib.request import urlopen
 
+import fastavro
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
@@ -30,6 +34,9 @@ EXAMPLES = """examples:
 
   another Kafka, topics with a prefix; a journal per prefix; trades that lose
     python execution_service.py --bootstrap-servers kafka:9092 --prefix desk. --journal desk.db --move=-0.01
+
+  where sized_orders is written as Avro
+    python execution_service.py --registry http://localhost:8081
 """
 EXACT = Context(prec=60)
 DELIVERY_SECONDS = 30
@@ -43,6 +50,31 @@ CREATE TABLE IF NOT EXISTS reports (number INTEGER PRIMARY KEY, portfolio_id TEX
 def canonical_now() -> str:
     """Return the clock in the sizer's own notation: as all its times have six decimals, they compare as text."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@cache
+def schema_of(registry: str, schema_id: int) -> Any:
+    """Return a schema of the registry; what a number stands for never changes."""
+    with urlopen(f"{registry}/schemas/ids/{schema_id}") as response:  # noqa: S310 - the user's own URL
+        return fastavro.parse_schema(orjson.loads(orjson.loads(response.read())["schema"]))
+
+
+def as_json(field: Any) -> Any:
+    """Return a field of a record of Avro as JSON would have it."""
+    if isinstance(field, Decimal):
+        return f"{field:f}"
+    return f"{field.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}" if isinstance(field, datetime) else field
+
+
+def read_order(value: bytes, registry: str | None) -> dict[str, Any]:
+    """Read a record of `sized_orders`: JSON, or Avro in Confluent framing if there is a registry."""
+    if value.startswith(b"{"):
+        return orjson.loads(value)
+    if registry is None:
+        sys.exit("sized_orders is written as Avro: say --registry URL")
+    schema = schema_of(registry, int.from_bytes(value[1:5], "big"))  # after the byte that says which framing it is
+    fields = fastavro.schemaless_reader(BytesIO(value[5:]), schema)
+    return {name: as_json(field) for name, field in fields.items()}
 
 
 class Journal:
@@ -156,7 +188,7 @@ async def run(arguments: argparse.Namespace) -> None:
                         if place.topic == refused:
                             tell_refused(record)
                         else:
-                            journal.take(orjson.loads(record.value), arguments.move)
+                            journal.take(read_order(record.value, arguments.registry), arguments.move)
                 journal.cancel_overdue()
             await deliver(journal, producer, fills)
             if taken:
@@ -176,6 +208,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--prefix", default="", help="the sizer's topic prefix, if it has one")
     parser.add_argument("--journal", default="execution.db", help="file of the orders taken (%(default)s)")
     parser.add_argument("--move", type=Decimal, default=Decimal("0.01"), help="close so far off (%(default)s = +1 %%)")
+    parser.add_argument("--registry", metavar="URL", help="the schema registry, where sized_orders is written as Avro")
     return parser.parse_args()
 
 

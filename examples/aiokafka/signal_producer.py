@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["aiokafka", "orjson"]
+# dependencies = ["aiokafka", "fastavro", "orjson"]
 # ///
 """A signal producer on asyncio: sends one signal, or several, and knows of each that it arrived.
 
@@ -11,12 +11,15 @@ import argparse
 import asyncio
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
+import fastavro
 import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -28,6 +31,9 @@ EXAMPLES = """examples:
 
   five signals that are worth sending for a minute only, to another Kafka and to topics with a prefix
     python signal_producer.py --bootstrap-servers kafka:9092 --prefix desk. --portfolio PF-1 --count 5 --good-for 60
+
+  as Avro, by the schema that the registry has for the topic
+    python signal_producer.py --portfolio PF-1 --format avro --registry http://localhost:8081
 """
 ATTEMPTS = 3
 
@@ -60,6 +66,21 @@ def new_signal(arguments: argparse.Namespace) -> dict[str, Any]:
 def to_json(signal: dict[str, Any]) -> bytes:
     """Write a signal as JSON. Money, prices and quantities travel as strings: no digit is lost on the way."""
     return orjson.dumps(signal, default=lambda number: f"{number:f}")
+
+
+def to_avro(registry: str, topic: str) -> Callable[[dict[str, Any]], bytes]:
+    """Return what writes a signal as Avro in Confluent framing, by the latest schema that the registry has for it."""
+    with urlopen(f"{registry}/subjects/{topic}-value/versions/latest") as response:  # noqa: S310 - the user's own URL
+        found = orjson.loads(response.read())
+    schema = fastavro.parse_schema(orjson.loads(found["schema"]))
+
+    def encode(signal: dict[str, Any]) -> bytes:
+        value = BytesIO()
+        value.write(b"\0" + found["id"].to_bytes(4, "big"))  # Confluent framing is these five bytes
+        fastavro.schemaless_writer(value, schema, signal)
+        return value.getvalue()
+
+    return encode
 
 
 async def send(bootstrap_servers: str, topic: str, records: Sequence[Record], seconds: float) -> list[Record]:
@@ -112,8 +133,13 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--good-for", type=float, metavar="SECONDS", help="no order later than this")
     parser.add_argument("--signal-id", help="of a signal that may have been sent before (a new one for each signal)")
     parser.add_argument("--count", type=int, default=1, help="how many signals (%(default)s)")
+    parser.add_argument("--format", choices=("json", "avro"), default="json", help="(%(default)s)")
+    parser.add_argument("--registry", metavar="URL", help="the schema registry, for --format avro")
     parser.add_argument("--timeout", type=float, default=20, metavar="SECONDS", help="of each try (%(default)s)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.format == "avro" and arguments.registry is None:
+        parser.error("--format avro needs --registry URL")
+    return arguments
 
 
 async def main() -> int:
@@ -121,7 +147,11 @@ async def main() -> int:
     arguments = read_arguments()
     topic = f"{arguments.prefix}signals"
     signals = [new_signal(arguments) for _ in range(arguments.count)]
-    records = [Record(signal["signal_id"], arguments.portfolio.encode(), to_json(signal)) for signal in signals]
+    try:
+        encode = to_json if arguments.format == "json" else to_avro(arguments.registry, topic)
+        records = [Record(signal["signal_id"], arguments.portfolio.encode(), encode(signal)) for signal in signals]
+    except (OSError, ValueError) as error:
+        sys.exit(f"nothing was sent; no schema from {arguments.registry}, or it does not fit: {error}")
     for _ in range(ATTEMPTS):
         records = await send(arguments.bootstrap_servers, topic, records, arguments.timeout)  # the same, as they are
         if not records:

@@ -1,5 +1,6 @@
 //DEPS org.apache.kafka:kafka-clients:4.2.2
 //DEPS com.fasterxml.jackson.core:jackson-databind:2.21.6
+//DEPS org.apache.avro:avro:1.12.2
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -8,6 +9,10 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.math.RoundingMode;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
@@ -31,6 +36,13 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.stream.Stream;
+import org.apache.avro.Conversions;
+import org.apache.avro.Schema;
+import org.apache.avro.data.TimeConversions;
+import org.apache.avro.generic.GenericData;
+import org.apache.avro.generic.GenericDatumReader;
+import org.apache.avro.generic.GenericRecord;
+import org.apache.avro.io.DecoderFactory;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -57,6 +69,7 @@ public class ExecutionService {
           --prefix             the sizer's topic prefix, if it has one
           --journal            file of the orders taken (execution.jsonl)
           --move               close so far off the reference price (0.01 = +1 %)
+          --registry           URL of the schema registry, where sized_orders is written as Avro
 
         examples:
 
@@ -65,9 +78,13 @@ public class ExecutionService {
 
           another Kafka, topics with a prefix; a journal per prefix; trades that lose
             java ExecutionService.java --bootstrap-servers kafka:9092 --prefix desk. --journal desk.jsonl --move -0.01
+
+          where sized_orders is written as Avro
+            java ExecutionService.java --registry http://localhost:8081
         """;
     private static final Map<String, String> DEFAULTS = Map.of(
-        "--bootstrap-servers", "localhost:9092", "--prefix", "", "--journal", "execution.jsonl", "--move", "0.01");
+        "--bootstrap-servers", "localhost:9092", "--prefix", "", "--journal", "execution.jsonl", "--move", "0.01",
+        "--registry", "");
     private static final long DELIVERY_SECONDS = 30;
     private static final ObjectMapper JSON = new ObjectMapper();
 
@@ -80,7 +97,7 @@ public class ExecutionService {
      * it is on the disk; half a line at its end, of a process that was killed, never counted. For more than some
      * millions of orders take a database.
      */
-    static final class Journal implements AutoCloseable {
+    static final class Journal {
         private final FileChannel file;
         private final ByteArrayOutputStream appended = new ByteArrayOutputStream();
         private final Set<String> taken = new HashSet<>();
@@ -134,11 +151,6 @@ public class ExecutionService {
             appended.reset();
         }
 
-        @Override
-        public void close() throws IOException {
-            file.close();
-        }
-
         private void apply(JsonNode line) {
             if (line.has("delivered")) {
                 waiting.subList(0, line.get("delivered").intValue()).clear();
@@ -152,6 +164,51 @@ public class ExecutionService {
                 working.remove(orderId);
                 line.get("reports").forEach(waiting::add);
             }
+        }
+    }
+
+    /** Reads records of sized_orders: JSON, or Avro in Confluent framing if there is a registry. */
+    static final class OrderReader {
+        private final String registry;
+        private final Map<Integer, Schema> schemas = new HashMap<>();
+        private final GenericData model = new GenericData();
+
+        OrderReader(String registry) {
+            this.registry = registry;
+            model.addLogicalTypeConversion(new Conversions.DecimalConversion());
+            model.addLogicalTypeConversion(new TimeConversions.TimestampMicrosConversion());
+        }
+
+        /** Returns an order with its fields as JSON has them. */
+        JsonNode read(byte[] value) throws IOException, InterruptedException {
+            if (value[0] == '{') {
+                return JSON.readTree(value);
+            }
+            if (registry.isEmpty()) {
+                throw new IOException("sized_orders is written as Avro: say --registry URL");
+            }
+            Schema schema = schema(ByteBuffer.wrap(value).getInt(1)); // after the byte that says which framing it is
+            var reader = new GenericDatumReader<GenericRecord>(schema, schema, model);
+            GenericRecord record = reader.read(null, DecoderFactory.get().binaryDecoder(value, 5, value.length - 5, null));
+            ObjectNode order = JSON.createObjectNode();
+            for (Schema.Field field : schema.getFields()) {
+                Object found = record.get(field.pos());
+                String text = found instanceof BigDecimal number ? number.toPlainString() : String.valueOf(found);
+                order.put(field.name(), found == null ? null : text);
+            }
+            return order;
+        }
+
+        private Schema schema(int id) throws IOException, InterruptedException {
+            if (!schemas.containsKey(id)) { // what a number stands for never changes
+                var request = HttpRequest.newBuilder(URI.create(registry + "/schemas/ids/" + id)).build();
+                var response = HttpClient.newHttpClient().send(request, BodyHandlers.ofString());
+                if (response.statusCode() != 200) {
+                    throw new IOException(request.uri() + ": " + response.body());
+                }
+                schemas.put(id, new Schema.Parser().parse(JSON.readTree(response.body()).get("schema").textValue()));
+            }
+            return schemas.get(id);
         }
     }
 
@@ -220,6 +277,7 @@ public class ExecutionService {
         String prefix = options.get("--prefix");
         String name = prefix + "execution-service";
         BigDecimal move = new BigDecimal(options.get("--move"));
+        OrderReader orders = new OrderReader(options.get("--registry"));
         Map<String, Object> client = Map.of(
             "bootstrap.servers", options.get("--bootstrap-servers"),
             "reconnect.backoff.ms", 1_000,
@@ -237,8 +295,8 @@ public class ExecutionService {
         // No partitioner is set: the default hashes keys by murmur2. No time-out: a report that is given up while a later
         // one arrives would change their order.
         writing.putAll(Map.of("enable.idempotence", true, "delivery.timeout.ms", Integer.MAX_VALUE));
-        try (var journal = new Journal(Path.of(options.get("--journal")));
-            var consumer = new KafkaConsumer<>(reading, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+        var journal = new Journal(Path.of(options.get("--journal")));
+        try (var consumer = new KafkaConsumer<>(reading, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             // It is never closed: close() would wait for what is not delivered, and that is in the journal.
             var producer = new KafkaProducer<>(writing, new StringSerializer(), new ByteArraySerializer());
             consumer.subscribe(List.of(prefix + "sized_orders", prefix + "fills.dlq"));
@@ -248,7 +306,7 @@ public class ExecutionService {
                     if (record.topic().endsWith("fills.dlq")) {
                         tellRefused(record);
                     } else {
-                        take(journal, JSON.readTree(record.value()), move);
+                        take(journal, orders.read(record.value()), move);
                     }
                 }
                 cancelOverdue(journal);

@@ -1,9 +1,19 @@
 //DEPS org.apache.kafka:kafka-clients:4.2.2
 //DEPS com.fasterxml.jackson.core:jackson-databind:2.21.6
+//DEPS org.apache.avro:avro:1.12.2
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
 import java.math.BigDecimal;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.ByteBuffer;
 import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.Iterator;
@@ -16,6 +26,13 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.stream.Stream;
+import org.apache.avro.Conversions;
+import org.apache.avro.Schema;
+import org.apache.avro.data.TimeConversions;
+import org.apache.avro.generic.GenericData;
+import org.apache.avro.generic.GenericDatumWriter;
+import org.apache.avro.io.BinaryEncoder;
+import org.apache.avro.io.EncoderFactory;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -45,6 +62,8 @@ public class SignalProducer {
           --signal-id          of a signal that may have been sent before (a new one for each signal)
           --count              how many signals (1)
           --timeout            seconds of each try (20)
+          --format             json or avro (json)
+          --registry           URL of the schema registry, for avro
 
         examples:
 
@@ -53,12 +72,15 @@ public class SignalProducer {
 
           five signals that are worth sending for a minute only, to another Kafka and to topics with a prefix
             java SignalProducer.java --bootstrap-servers kafka:9092 --prefix desk. --portfolio PF-1 --count 5 --good-for 60
+
+          as Avro, by the schema that the registry has for the topic
+            java SignalProducer.java --portfolio PF-1 --format avro --registry http://localhost:8081
         """;
     private static final Map<String, String> DEFAULTS = Map.of(
         "--bootstrap-servers", "localhost:9092", "--prefix", "", "--symbol", "ESZ6", "--side", "BUY",
-        "--confidence", "0.9", "--count", "1", "--timeout", "20");
+        "--confidence", "0.9", "--count", "1", "--timeout", "20", "--format", "json");
     private static final Set<String> WITHOUT_DEFAULT =
-        Set.of("--portfolio", "--price", "--portfolio-value", "--good-for", "--signal-id");
+        Set.of("--portfolio", "--price", "--portfolio-value", "--good-for", "--signal-id", "--registry");
     private static final int ATTEMPTS = 3;
 
     /** A signal as it is sent. Keep it until it is delivered, and send it again as it is. */
@@ -70,14 +92,21 @@ public class SignalProducer {
         } catch (IllegalArgumentException error) {
             System.err.println("signal producer: " + error.getMessage());
             System.exit(2);
+        } catch (IOException error) {
+            System.err.println("signal producer: nothing was sent: " + error);
+            System.exit(1);
         }
     }
 
     /** Sends the signals; returns 1 if one may not have arrived. */
     static int run(Map<String, String> options) throws Exception {
         List<Signal> missing = new ArrayList<>();
+        Encoder encoder = SignalProducer::json;
+        if (options.get("--format").equals("avro")) {
+            encoder = avro(options.get("--registry"), options.get("--prefix") + "signals");
+        }
         for (int i = Integer.parseInt(options.get("--count")); i > 0; i--) {
-            missing.add(newSignal(options));
+            missing.add(newSignal(options, encoder));
         }
         for (int i = 0; i < ATTEMPTS && !missing.isEmpty(); i++) {
             missing = send(options, missing); // the same ones, as they are
@@ -90,28 +119,64 @@ public class SignalProducer {
         return 1;
     }
 
+    /** Writes a signal's fields as the value of a record. */
+    interface Encoder {
+        byte[] encode(Map<String, Object> fields) throws IOException;
+    }
+
     /** Makes a signal: here its identity, its time and its bytes are fixed, for all tries. */
-    static Signal newSignal(Map<String, String> options) throws Exception {
-        Instant now = Instant.now();
+    static Signal newSignal(Map<String, String> options, Encoder encoder) throws IOException {
+        Instant now = Instant.now().truncatedTo(ChronoUnit.MICROS);
+        String goodFor = options.get("--good-for");
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("signal_id", options.getOrDefault("--signal-id", UUID.randomUUID().toString()));
         fields.put("portfolio_id", options.get("--portfolio"));
         fields.put("symbol", options.get("--symbol"));
         fields.put("side", options.get("--side"));
         fields.put("confidence", Double.valueOf(options.get("--confidence")));
-        // Money, prices and quantities travel as strings: no digit is lost on the way.
         fields.put("price", decimal(options.get("--price")));
         fields.put("portfolio_value", decimal(options.get("--portfolio-value")));
         fields.put("strategy_id", "example");
-        fields.put("generated_at", now.toString());
-        String goodFor = options.get("--good-for");
-        fields.put("expires_at", goodFor == null ? null : now.plusSeconds(Long.parseLong(goodFor)).toString());
-        byte[] value = new ObjectMapper().writeValueAsBytes(fields);
-        return new Signal((String) fields.get("signal_id"), options.get("--portfolio"), value);
+        fields.put("generated_at", now);
+        fields.put("expires_at", goodFor == null ? null : now.plusSeconds(Long.parseLong(goodFor)));
+        return new Signal((String) fields.get("signal_id"), options.get("--portfolio"), encoder.encode(fields));
     }
 
-    private static String decimal(String text) {
-        return text == null ? null : new BigDecimal(text).toPlainString();
+    private static BigDecimal decimal(String text) {
+        return text == null ? null : new BigDecimal(text);
+    }
+
+    /** As JSON. Money, prices and quantities travel as strings: no digit is lost on the way. */
+    static byte[] json(Map<String, Object> fields) throws IOException {
+        Map<String, Object> texts = new LinkedHashMap<>(fields);
+        texts.replaceAll((name, value) -> value instanceof BigDecimal number ? number.toPlainString()
+            : value instanceof Instant time ? time.toString() : value);
+        return new ObjectMapper().writeValueAsBytes(texts);
+    }
+
+    /** As Avro in Confluent framing, by the latest schema that the registry has for the topic. */
+    static Encoder avro(String registry, String topic) throws IOException, InterruptedException {
+        var request = HttpRequest.newBuilder(URI.create(registry + "/subjects/" + topic + "-value/versions/latest")).build();
+        var response = HttpClient.newHttpClient().send(request, BodyHandlers.ofString());
+        if (response.statusCode() != 200) {
+            throw new IOException(request.uri() + ": " + response.body());
+        }
+        JsonNode found = new ObjectMapper().readTree(response.body());
+        Schema schema = new Schema.Parser().parse(found.get("schema").textValue());
+        GenericData model = new GenericData();
+        model.addLogicalTypeConversion(new Conversions.DecimalConversion());
+        model.addLogicalTypeConversion(new TimeConversions.TimestampMicrosConversion());
+        return fields -> {
+            var record = new GenericData.Record(schema);
+            fields.forEach(record::put);
+            record.put("side", new GenericData.EnumSymbol(schema.getField("side").schema(), fields.get("side")));
+            var value = new ByteArrayOutputStream();
+            // The framing is these five bytes: a zero, and the number of the schema.
+            value.write(ByteBuffer.allocate(5).put((byte) 0).putInt(found.get("id").intValue()).array());
+            BinaryEncoder binary = EncoderFactory.get().directBinaryEncoder(value, null);
+            new GenericDatumWriter<>(schema, model).write(record, binary);
+            return value.toByteArray();
+        };
     }
 
     /** Tries to deliver signals; returns those of which it is not known that they arrived. */
@@ -173,6 +238,9 @@ public class SignalProducer {
         }
         if (!options.containsKey("--portfolio")) {
             throw new IllegalArgumentException("--portfolio is missing; see --help");
+        }
+        if (options.get("--format").equals("avro") && !options.containsKey("--registry")) {
+            throw new IllegalArgumentException("--format avro needs --registry URL");
         }
         return options;
     }

@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["confluent-kafka", "orjson"]
+# dependencies = ["confluent-kafka[schemaregistry]", "fastavro", "orjson"]
 # ///
 """An execution service over a simulated venue: takes sized orders, executes each once, reports every end as a fill.
 
@@ -13,7 +13,7 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from functools import partial
@@ -29,6 +29,9 @@ EXAMPLES = """examples:
 
   another Kafka, topics with a prefix; a journal per prefix; trades that lose
     python execution_service.py --bootstrap-servers kafka:9092 --prefix desk. --journal desk.db --move=-0.01
+
+  where sized_orders is written as Avro
+    python execution_service.py --registry http://localhost:8081
 """
 EXACT = Context(prec=60)
 TABLES = """
@@ -41,6 +44,33 @@ CREATE TABLE IF NOT EXISTS reports (number INTEGER PRIMARY KEY, portfolio_id TEX
 def canonical_now() -> str:
     """Return the clock in the sizer's own notation: as all its times have six decimals, they compare as text."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def as_json(field: Any) -> Any:
+    """Return a field of a record of Avro as JSON would have it."""
+    if isinstance(field, Decimal):
+        return f"{field:f}"
+    return f"{field.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}" if isinstance(field, datetime) else field
+
+
+def order_reader(registry: str | None) -> Callable[[bytes], dict[str, Any]]:
+    """Return what reads a record of `sized_orders`: JSON, or Avro in Confluent framing if there is a registry."""
+    deserialize = None
+    if registry is not None:
+        # Imported here: who reads JSON need not have it.
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+        from confluent_kafka.schema_registry.avro import AvroDeserializer
+
+        deserialize = AvroDeserializer(SchemaRegistryClient({"url": registry}))
+
+    def read(value: bytes) -> dict[str, Any]:
+        if value.startswith(b"{"):
+            return orjson.loads(value)
+        if deserialize is None:
+            sys.exit("sized_orders is written as Avro: say --registry URL")
+        return {name: as_json(field) for name, field in deserialize(value).items()}
+
+    return read
 
 
 class ExecutionService:
@@ -124,9 +154,11 @@ def tell_down(error: KafkaError) -> None:
         print(error.str(), file=sys.stderr, flush=True)
 
 
-def run(service: ExecutionService, consumer: Consumer, producer: Producer, prefix: str, stop: threading.Event) -> None:
+def run(arguments: argparse.Namespace, consumer: Consumer, producer: Producer, stop: threading.Event) -> None:
     """Take orders until `stop` is set. Offsets are committed behind delivered fills: nothing taken is ever lost."""
-    orders, fills, refused = f"{prefix}sized_orders", f"{prefix}fills", f"{prefix}fills.dlq"
+    service = ExecutionService(sqlite3.connect(arguments.journal), arguments.move)
+    read_order = order_reader(arguments.registry)
+    orders, fills, refused = (f"{arguments.prefix}{name}" for name in ("sized_orders", "fills", "fills.dlq"))
     consumer.subscribe([orders, refused])
     while not stop.is_set():
         first = consumer.poll(0.2)
@@ -138,7 +170,7 @@ def run(service: ExecutionService, consumer: Consumer, producer: Producer, prefi
                 if message.topic() == refused:
                     tell_refused(message)
                 else:
-                    service.take(orjson.loads(message.value() or b""), canonical_now())
+                    service.take(read_order(message.value() or b""), canonical_now())
             service.cancel_overdue(canonical_now())
         service.deliver(producer, fills)
         if messages:
@@ -154,6 +186,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--prefix", default="", help="the sizer's topic prefix, if it has one")
     parser.add_argument("--journal", default="execution.db", help="file of the orders taken (%(default)s)")
     parser.add_argument("--move", type=Decimal, default=Decimal("0.01"), help="close so far off (%(default)s = +1 %%)")
+    parser.add_argument("--registry", metavar="URL", help="the schema registry, where sized_orders is written as Avro")
     return parser.parse_args()
 
 
@@ -175,8 +208,7 @@ def main() -> None:
     # No time-out: a report that is given up while a later one arrives would change their order.
     delivery = {"partitioner": "murmur2_random", "enable.idempotence": True, "delivery.timeout.ms": 0}
     try:
-        service = ExecutionService(sqlite3.connect(arguments.journal), arguments.move)
-        run(service, consumer, Producer(client | delivery), arguments.prefix, stop)
+        run(arguments, consumer, Producer(client | delivery), stop)
     except KafkaException as error:
         sys.exit(f"{error.args[0].str()}: start again, nothing is lost")
     except sqlite3.OperationalError as error:

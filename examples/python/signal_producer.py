@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["confluent-kafka", "orjson"]
+# dependencies = ["confluent-kafka[schemaregistry]", "fastavro", "orjson"]
 # ///
 """A signal producer: sends one signal, or several, and knows of each that it arrived.
 
@@ -10,7 +10,7 @@ once, before the first try, and every further try sends the same. The sizer answ
 import argparse
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -26,6 +26,9 @@ EXAMPLES = """examples:
 
   five signals that are worth sending for a minute only, to another Kafka and to topics with a prefix
     python signal_producer.py --bootstrap-servers kafka:9092 --prefix desk. --portfolio PF-1 --count 5 --good-for 60
+
+  as Avro, by the schema that the registry has for the topic
+    python signal_producer.py --portfolio PF-1 --format avro --registry http://localhost:8081
 
   the same signal twice: the second is counted as a duplicate and answered by nothing
     python signal_producer.py --portfolio PF-1 --signal-id S-42
@@ -62,6 +65,18 @@ def new_signal(arguments: argparse.Namespace) -> dict[str, Any]:
 def to_json(signal: dict[str, Any]) -> bytes:
     """Write a signal as JSON. Money, prices and quantities travel as strings: no digit is lost on the way."""
     return orjson.dumps(signal, default=lambda number: f"{number:f}")
+
+
+def to_avro(registry: str, topic: str) -> Callable[[dict[str, Any]], bytes | None]:
+    """Return what writes a signal as Avro in Confluent framing, by the latest schema that the registry has for it."""
+    # Imported here: who sends JSON need not have it.
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry.avro import AvroSerializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+
+    conf = {"auto.register.schemas": False, "use.latest.version": True}  # who sends shall not make new schemas
+    serialize = AvroSerializer(SchemaRegistryClient({"url": registry}), conf=conf)
+    return lambda signal: serialize(signal, SerializationContext(topic, MessageField.VALUE))
 
 
 def send(bootstrap_servers: str, topic: str, records: Sequence[Record], seconds: float) -> list[Record]:
@@ -120,8 +135,13 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--good-for", type=float, metavar="SECONDS", help="no order later than this")
     parser.add_argument("--signal-id", help="of a signal that may have been sent before (a new one for each signal)")
     parser.add_argument("--count", type=int, default=1, help="how many signals (%(default)s)")
+    parser.add_argument("--format", choices=("json", "avro"), default="json", help="(%(default)s)")
+    parser.add_argument("--registry", metavar="URL", help="the schema registry, for --format avro")
     parser.add_argument("--timeout", type=float, default=20, metavar="SECONDS", help="of each try (%(default)s)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.format == "avro" and arguments.registry is None:
+        parser.error("--format avro needs --registry URL")
+    return arguments
 
 
 def main() -> int:
@@ -129,7 +149,11 @@ def main() -> int:
     arguments = read_arguments()
     topic = f"{arguments.prefix}signals"
     signals = [new_signal(arguments) for _ in range(arguments.count)]
-    records = [Record(signal["signal_id"], arguments.portfolio.encode(), to_json(signal)) for signal in signals]
+    try:
+        encode = to_json if arguments.format == "json" else to_avro(arguments.registry, topic)
+        records = [Record(signal["signal_id"], arguments.portfolio.encode(), encode(signal)) for signal in signals]
+    except Exception as error:  # noqa: BLE001 - the clients of registries raise errors of many libraries
+        sys.exit(f"nothing was sent; no schema from {arguments.registry}, or it does not fit: {error}")
     for _ in range(ATTEMPTS):
         records = send(arguments.bootstrap_servers, topic, records, arguments.timeout)  # the same ones, as they are
         if not records:

@@ -16,6 +16,9 @@ from typing import Any
 import orjson
 import pytest
 
+from app.codecs.output import read_output
+from app.codecs.records import SIZED_ORDER
+from app.topics import FILLS, SIZED_ORDERS
 from tests.integration.cluster import PATIENCE, Deployment
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -107,10 +110,12 @@ class Neighbours:
         self.deployment = deployment
         settings = deployment.settings
         self._common = (f"--bootstrap-servers={settings.bootstrap_servers}", f"--prefix={settings.topic_prefix}")
+        url = settings.schema_registry_url
+        self._registry = () if url is None else (f"--registry={url}",)
 
     def send_signals(self, *arguments: str) -> Program:
         """Run the producer to its end; it must say that all arrived."""
-        producer = Program((*command(self.language, "producer"), *self._common, *arguments))
+        producer = Program((*command(self.language, "producer"), *self._common, *self._registry, *arguments))
         assert producer.wait() == 0, producer.said
         return producer
 
@@ -118,7 +123,7 @@ class Neighbours:
     def service(self, *arguments: str) -> Iterator[Program]:
         """Run the service as long as the block runs; its journal outlives it."""
         journal = f"--journal={self.deployment.folder / 'journal'}"
-        service = Program((*command(self.language, "service"), *self._common, journal, *arguments))
+        service = Program((*command(self.language, "service"), *self._common, *self._registry, journal, *arguments))
         try:
             yield service
         finally:
@@ -126,7 +131,8 @@ class Neighbours:
 
     def documents(self, topic: str) -> list[Document]:
         """Return every committed record of a topic, partition by partition."""
-        return [orjson.loads(message.value() or b"") for log in self.deployment.read(topic) for message in log[topic]]
+        values = [message.value() or b"" for log in self.deployment.read(topic) for message in log[topic]]
+        return [read_output(value, SIZED_ORDER) if topic == SIZED_ORDERS else orjson.loads(value) for value in values]
 
     def wait_for(self, topic: str, is_enough: Callable[[list[Document]], bool]) -> list[Document]:
         """Read a topic again and again until it has what is expected."""
@@ -137,10 +143,17 @@ class Neighbours:
                 return found
         pytest.fail(f"{topic}: {self.documents(topic)}")
 
-    def answer_to(self, signal_id: str) -> Document:
+    def answer_to(self, portfolio_id: str, signal_id: str) -> Document:
         """Wait for the answer to a signal."""
-        found = self.wait_for("sized_orders", lambda orders: any(order["signal_id"] == signal_id for order in orders))
-        return next(order for order in found if order["signal_id"] == signal_id)
+        wanted = (portfolio_id, signal_id)
+        found: list[Document] = []
+
+        def is_there(orders: list[Document]) -> bool:
+            found[:] = [order for order in orders if (order["portfolio_id"], order["signal_id"]) == wanted]
+            return bool(found)
+
+        self.wait_for(SIZED_ORDERS, is_there)
+        return found[0]
 
     def fills_of(self, order: Document, count: int) -> list[Document]:
         """Wait for so many fills of an order."""
@@ -150,5 +163,5 @@ class Neighbours:
             found[:] = [fill for fill in fills if fill["order_id"] == order["order_id"]]
             return len(found) >= count
 
-        self.wait_for("fills", is_enough)
+        self.wait_for(FILLS, is_enough)
         return found

@@ -1,8 +1,10 @@
 """The examples: producers and services in three languages at a real broker, and the output that the pages show."""
 
 import random
+import re
 import signal
 import sqlite3
+import subprocess
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,10 +16,12 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from app.broker import Broker
+from app.broker import Broker, Registry
+from app.broker.jars import KAFKA
 from app.core.policy import TABLE_POLICY
 from app.processor.partitioners import partitioner
 from app.processor.simulation import Simulation
+from app.stream.formats import register_schemas
 from app.topics import FILLS, FILLS_DLQ, SIGNALS_DLQ, SIZED_ORDERS
 from tests.integration.cluster import Deployment
 from tests.integration.neighbours import EXAMPLES, LANGUAGES, Document, Neighbours, Program, command, load
@@ -25,7 +29,7 @@ from tests.integration.traffic import Input
 
 ROOT = EXAMPLES.parent
 PARTITIONS = 2
-KILLS = 3
+KILLS = 2
 
 
 def new_deployment(broker: Broker, folder: Path) -> Deployment:
@@ -36,11 +40,14 @@ def new_deployment(broker: Broker, folder: Path) -> Deployment:
 
 @pytest.fixture(scope="module", params=LANGUAGES)
 def neighbours(
-    broker: Broker, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    broker: Broker, registry: Registry, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Neighbours]:
-    """Give the neighbours of a language at a deployment with a worker, which all tests of that language share."""
+    """Give a language's neighbours at a deployment that its tests share; its worker answers in Avro."""
     deployment = new_deployment(broker, tmp_path_factory.mktemp(request.param))
-    deployment.started()
+    deployment.settings = deployment.settings.model_copy(update={"schema_registry_url": registry.url})
+    register_schemas(deployment.settings)
+    formats = {"SIZER_SCHEMA_REGISTRY_URL": registry.url, "SIZER_OUTPUT_FORMAT": "sized_orders=avro"}
+    deployment.start(**formats).wait_for("ready")
     yield Neighbours(request.param, deployment)
     deployment.prove()
     deployment.close()
@@ -54,14 +61,14 @@ def lonely(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> It
     deployment.close()
 
 
-def test_an_order_goes_round(neighbours: Neighbours) -> None:
-    # Both hashes know this one, at different partitions: a producer with librdkafka's default would be refused.
-    portfolio = "PF-2"
+@pytest.mark.parametrize(("wire_format", "portfolio"), [("json", "PF-2"), ("avro", "PF-8")])
+def test_an_order_goes_round(neighbours: Neighbours, wire_format: str, portfolio: str) -> None:
+    # The two hashes put it on different partitions: a producer with librdkafka's default would be refused.
     assert [partitioner(name, PARTITIONS)(portfolio.encode()) for name in ("murmur2", "crc32")] == [0, 1]
     with neighbours.service() as service:
-        wanted = (f"--portfolio={portfolio}", "--portfolio-value=100000", "--price=5000", "--good-for=900")
-        neighbours.send_signals(*wanted, "--signal-id=S-1")
-        order = neighbours.answer_to("S-1")
+        wanted = ("--portfolio-value=100000", "--price=5000", "--good-for=900", f"--format={wire_format}")
+        neighbours.send_signals(f"--portfolio={portfolio}", "--signal-id=S-1", *wanted)
+        order = neighbours.answer_to(portfolio, "S-1")
         assert (order["decision"], order["notional"], order["quantity"]) == ("SIZED", "100", "0.02")
         fills = neighbours.fills_of(order, 3 if neighbours.language == "python" else 2)
         assert [fill.get("position_effect", "OPEN") for fill in fills][-2:] == ["OPEN", "CLOSE"]
@@ -69,19 +76,24 @@ def test_an_order_goes_round(neighbours: Neighbours) -> None:
         # The closed trade shows in what is answered from now on: at once, or when the worker has fetched the fills.
         for number in range(2, 100):
             neighbours.send_signals(f"--portfolio={portfolio}", "--confidence=0.5", f"--signal-id=S-{number}")
-            order = neighbours.answer_to(f"S-{number}")
+            order = neighbours.answer_to(portfolio, f"S-{number}")
             if order["consecutive_wins"]:
                 break
         assert order["consecutive_wins"] == 1
         assert order["exposure_before"] == "0"
         assert service.stop() == (128 + signal.SIGTERM if neighbours.language == "java" else 0), service.said
-    assert neighbours.documents(FILLS_DLQ) == neighbours.documents(SIGNALS_DLQ) == []
+    assert not [
+        message
+        for log in neighbours.deployment.read(SIGNALS_DLQ, FILLS_DLQ)
+        for found in log.values()
+        for message in found
+    ]
 
 
 def test_a_signal_sent_twice_is_answered_once(neighbours: Neighbours) -> None:
-    for signal_id in ("S-42", "S-42", "S-43"):
-        neighbours.send_signals("--portfolio=PF-3", f"--signal-id={signal_id}")
-    neighbours.answer_to("S-43")
+    neighbours.send_signals("--portfolio=PF-3", "--signal-id=S-42", "--count=2")
+    neighbours.send_signals("--portfolio=PF-3", "--signal-id=S-43")
+    neighbours.answer_to("PF-3", "S-43")
     orders = [order for order in neighbours.documents(SIZED_ORDERS) if order["portfolio_id"] == "PF-3"]
     assert [order["signal_id"] for order in orders] == ["S-42", "S-43"]
 
@@ -104,6 +116,30 @@ def test_a_producer_tells_what_may_not_have_arrived(broker: Broker) -> None:
         assert producer.wait() == 1, producer.said
         assert "signals may not have arrived" in producer.lines[-1]
         assert broker.bootstrap_servers in producer.lines[-1]
+
+
+@pytest.mark.parametrize("partitions", [1, 7, 12, 1_000])
+def test_java_puts_keys_where_the_sizer_expects_them(partitions: int) -> None:
+    lots = random.Random(partitions)
+    letters = "PF-0123456789 .äßéЖ日本𝄞"
+    keys = ["", " ", "P", "PF-1", "日本", "x" * 128]
+    keys += ["".join(lots.choices(letters, k=lots.randrange(1, 129))) for _ in range(400)]
+    run = load(EXAMPLES / "java" / "run.py")
+    java = run.command(run.compiled([Path(__file__).with_name("Partitions.java")]), "Partitions", str(partitions))
+    asked = "\n".join(key.encode().hex() for key in keys)
+    said = subprocess.run(java, input=asked, stdout=subprocess.PIPE, encoding="ascii", check=True).stdout
+    partition_of = partitioner("murmur2", partitions)
+    assert partition_of is not None
+    assert [int(line) for line in said.splitlines()] == [partition_of(key.encode()) for key in keys]
+
+
+def test_the_examples_in_java_name_the_jars_that_they_are_run_with() -> None:
+    run = load(EXAMPLES / "java" / "run.py")
+    locked = {jar.coordinate for jar in (*KAFKA.artifacts, *run.TOOLS.artifacts)}
+    for source in run.SOURCES:
+        named = {line.removeprefix("//DEPS ") for line in source.read_text().splitlines() if line.startswith("//DEPS ")}
+        assert named
+        assert named <= locked
 
 
 def canonical(time: datetime) -> str:
@@ -209,11 +245,18 @@ def test_a_killed_service_loses_and_doubles_nothing(lonely: Neighbours) -> None:
     print(f"seed {seed}")
     lots = random.Random(seed)
     ids = [f"order-{number}" for number in range(600)]
-    publish(lonely, [order(name, portfolio_id=f"PF-{i % 20}") for i, name in enumerate(ids)])
+    orders = [order(name, portfolio_id=f"PF-{i % 20}") for i, name in enumerate(ids)]
+    publish(lonely, orders[:200])
+    with lonely.service():
+        lonely.wait_for(FILLS, bool)  # it is killed when some is delivered
+    publish(lonely, orders[200:])
     for _ in range(KILLS):
         with lonely.service() as service:
-            lines = lots.randrange(1, 500)
-            service.wait_for(lambda said, lines=lines: len(said) >= lines)
+            lines = lots.randrange(1, 200)
+            service.wait_for(lambda said, lines=lines: len(said) >= lines)  # while, or soon after, it takes orders
+    with lonely.service():
+        lonely.wait_for(FILLS, lambda fills: {fill["order_id"] for fill in fills} >= set(ids))
+    publish(lonely, orders)  # as after a crash between a delivery and the commit of the offsets
     with lonely.service():
         last = {"PF-0": "last-0", "PF-2": "last-2"}
         publish(lonely, [order(name, portfolio_id=portfolio) for portfolio, name in last.items()])
@@ -289,6 +332,17 @@ def test_the_readme_shows_what_simulate_answers() -> None:
     assert len(orders) == 3
     for order in orders:
         assert orjson.dumps({field: order[field] for field in fields}).decode() in readme
+
+
+@pytest.mark.parametrize("page", ["producer.md", "execution-service.md"])
+def test_the_pages_show_what_is_in_the_examples(page: str) -> None:
+    sources = [path.read_text() for path in EXAMPLES.glob("*/*") if path.suffix in (".py", ".java")]
+    programs = ["\n".join(line.strip() for line in source.splitlines()) for source in sources]
+    shown = re.findall(r"```(?:python|java)\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    assert shown
+    for block in shown:
+        text = "\n".join(line.strip() for line in block.splitlines())
+        assert any(text in program for program in programs), f"{page} shows what no example has:\n{block}"
 
 
 def test_the_life_of_an_order_is_as_the_contract_shows_it() -> None:
