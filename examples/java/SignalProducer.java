@@ -26,6 +26,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.stream.Stream;
+import org.apache.avro.AvroRuntimeException;
 import org.apache.avro.Conversions;
 import org.apache.avro.Schema;
 import org.apache.avro.data.TimeConversions;
@@ -92,8 +93,11 @@ public class SignalProducer {
         } catch (IllegalArgumentException error) {
             System.err.println("signal producer: " + error.getMessage());
             System.exit(2);
-        } catch (IOException error) {
-            System.err.println("signal producer: nothing was sent: " + error);
+        } catch (IOException | AvroRuntimeException error) {
+            System.err.println("signal producer: nothing was sent; no schema from the registry, or it does not fit: " + error);
+            System.exit(1);
+        } catch (KafkaException error) { // of its configuration: of a record it was told already
+            System.err.println("signal producer: " + (error.getCause() == null ? error : error.getCause()));
             System.exit(1);
         }
     }

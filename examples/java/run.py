@@ -59,7 +59,7 @@ def compiled(sources: Sequence[Path]) -> Path:
     folder = cache / f"java-classes-{hashlib.sha256(text).hexdigest()[:16]}"
     if not folder.exists():
         # Not --release: that wants a list of the older releases' classes, which only a JDK has.
-        options = ("-21", "-encoding", "UTF-8", "-nowarn", *class_path(libraries()))
+        options = ("-17", "-encoding", "UTF-8", "-nowarn", *class_path(libraries()))
         own = Path(tempfile.mkdtemp(dir=cache))
         compiler = [JAVA, *JAVA_OPTIONS, "-jar", tools()[COMPILER], *options, "-d", own, *sources]
         try:

@@ -22,7 +22,7 @@ from app.core.policy import TABLE_POLICY
 from app.processor.partitioners import partitioner
 from app.processor.simulation import Simulation
 from app.stream.formats import register_schemas
-from app.topics import FILLS, FILLS_DLQ, SIGNALS_DLQ, SIZED_ORDERS
+from app.topics import FILLS, FILLS_DLQ, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 from tests.integration.cluster import Deployment
 from tests.integration.neighbours import EXAMPLES, LANGUAGES, Document, Neighbours, Program, command, load
 from tests.integration.traffic import Input
@@ -61,6 +61,13 @@ def lonely(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> It
     deployment.close()
 
 
+def ask(neighbours: Neighbours, portfolio_id: str, signal_id: str) -> None:
+    """Send a signal that is skipped: its answer shows where the portfolio stands."""
+    signal = {"signal_id": signal_id, "portfolio_id": portfolio_id, "symbol": "ESZ6", "side": "BUY", "confidence": 0}
+    value = orjson.dumps(signal | {"generated_at": datetime.now(UTC)})
+    neighbours.deployment.send([Input(SIGNALS, portfolio_id.encode(), value)])
+
+
 @pytest.mark.parametrize(("wire_format", "portfolio"), [("json", "PF-2"), ("avro", "PF-8")])
 def test_an_order_goes_round(neighbours: Neighbours, wire_format: str, portfolio: str) -> None:
     # The two hashes put it on different partitions: a producer with librdkafka's default would be refused.
@@ -75,7 +82,7 @@ def test_an_order_goes_round(neighbours: Neighbours, wire_format: str, portfolio
 
         # The closed trade shows in what is answered from now on: at once, or when the worker has fetched the fills.
         for number in range(2, 100):
-            neighbours.send_signals(f"--portfolio={portfolio}", "--confidence=0.5", f"--signal-id=S-{number}")
+            ask(neighbours, portfolio, f"S-{number}")
             order = neighbours.answer_to(portfolio, f"S-{number}")
             if order["consecutive_wins"]:
                 break
