@@ -1,11 +1,14 @@
 """Avro through a real worker: every format in and out, a registry that is down, and the audit over all of it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from itertools import cycle
+from pathlib import Path
 
 import orjson
 import pytest
@@ -131,6 +134,27 @@ def test_every_format_goes_in_and_out_and_is_proved(deployment: Deployment, regi
     assert "the schema is that of 'position_sizer.v1.Signal'" in finding["text"]
 
 
+def test_the_page_for_neighbours_lets_them_publish(deployment: Deployment) -> None:
+    folder = Path(__file__).parents[2] / "schemas"
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.DOTALL)
+    (smallest,) = re.findall(r"```json\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.DOTALL)
+    code = code.replace("localhost:9092", deployment.settings.bootstrap_servers)
+    code = code.replace('"signals"', repr(deployment.settings.topic(SIGNALS)))
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    deployment.send([Input(SIGNALS, b"PF-1", smallest.replace("2026-01-31T12:00:00Z", now()).encode())])
+    ready(deployment.start())
+    deployment.wait_for_answers(2)
+    answers = [
+        orjson.loads(message.value() or b"") for log in deployment.read(SIZED_ORDERS) for message in log[SIZED_ORDERS]
+    ]
+    assert [answer["decision"] for answer in answers] == ["SIZED", "SIZED"]
+    assert verify_topics(deployment.settings).is_proved
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
 def test_a_record_waits_while_the_registry_is_down_and_nothing_is_lost(
     deployment: Deployment, stub: RegistryStub
 ) -> None:
@@ -188,7 +212,7 @@ def test_a_worker_waits_for_the_registry_that_numbers_its_answers(deployment: De
 def test_a_schema_that_the_registry_does_not_know_is_bad_input_until_it_does(
     deployment: Deployment, stub: RegistryStub
 ) -> None:
-    ready(deployment.start(SIZER_SCHEMA_REGISTRY_URL=stub.url))
+    worker = ready(deployment.start(SIZER_SCHEMA_REGISTRY_URL=stub.url))
     early, late = Traffic(SEED, portfolios=1).signals(2)
     deployment.send([in_avro(early, confluent_header(5))])
     deployment.wait_for_answers(1)
@@ -200,6 +224,7 @@ def test_a_schema_that_the_registry_does_not_know_is_bad_input_until_it_does(
     stub.schemas[5] = schema_text(SIGNAL)
     deployment.send([in_avro(late, confluent_header(6))])
     deployment.wait_for_answers(2)
+    assert not [line for line in worker.lines if "HTTP" in line or "the schema registry" in line]
     # By now the registry has it: what it did not know then is in the dead letter, and the audit goes by that.
     audit = verify_topics(with_registry(deployment, stub.url))
     assert audit.is_proved, audit.findings

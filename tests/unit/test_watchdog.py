@@ -6,10 +6,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
 
+from app.core.policy import TABLE_POLICY
+from app.settings import Settings
+from app.stream.partitions import Partitions
+from app.stream.topics import TopicFacts
+from app.stream.totals import Totals
 from app.stream.watchdog import Pulse, watch, watch_loop
 
 SIGNALS, FILLS = TP("signals", 2), TP("fills", 2)
@@ -130,3 +137,14 @@ loop.run_forever()
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "most recent call first" in ended.stderr
+
+
+def test_a_partition_that_waits_for_the_registry_is_no_stalled_one(tmp_path: Path) -> None:
+    async def owned() -> Mapping[TP, int]:
+        partitions = Partitions(Settings(data_dir=tmp_path), TABLE_POLICY, TopicFacts(2, {}, {}), Totals())
+        for partition in (0, 1):
+            task = SimpleNamespace(waits_for_schema=partition == 1, committed_positions={"signals": 5, "fills": 3})
+            partitions._tasks[partition] = task  # type: ignore[assignment]  # as far as it is looked at
+        return partitions.places()
+
+    assert asyncio.run(owned()) == {TP("signals", 0): 5, TP("fills", 0): 3}
