@@ -81,10 +81,10 @@ GO := GOTOOLCHAIN=local GOFLAGS=-trimpath CGO_ENABLED=0 .venv-deploy/bin/go buil
 check-deploy: dev .venv-deploy/.go
 	@.venv-deploy/bin/python -m deploy.checks
 
-sbom: .venv-deploy/.done
+sbom: dev .venv-deploy/.done
 	@mkdir -p build
-	@.venv-deploy/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
-		--output-file build/sbom.json requirements/run.txt
+	@.venv-deploy/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file build/sbom.json "$$(.venv-deploy/bin/python -m deploy.checks.install)/bin/python"
 	@echo "build/sbom.json"
 
 strimzi: setup

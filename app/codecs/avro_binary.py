@@ -1,6 +1,6 @@
 """Avro's binary encoding of flat records: what the four are made of, and nothing else.
 
-fastavro takes twice as long for one, and reads what is none: a negative branch or symbol, numbers of any length. Here,
+fastavro takes longer for one, and reads what is none: a negative branch or symbol, numbers of any length. Here,
 whatever the bytes are, reading them is one pass over them, and memory is bounded by them.
 """
 

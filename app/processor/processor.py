@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import orjson
 
@@ -25,6 +26,7 @@ from app.processor.store import Change, Store
 from app.topics import FILLS, INPUTS, PHASE_EVENTS, SIZED_ORDERS
 
 _EXPECTED_KEY = "use portfolio_id, as UTF-8, as the record's key"
+_plain = lru_cache(maxsize=10_000)(plain)  # prices and values come again and again
 _SAME_NAMES: Mapping[str, str] = {topic: topic for topic in INPUTS}
 
 
@@ -101,13 +103,16 @@ class Processor:
         """
         topic, _, offset, _, value, _ = record
         message: Signal | Fill
+        refused = None
         try:
             message = self._decode_fill(value) if topic == FILLS else self._decode_signal(value)
             self._check_key(record, message.portfolio_id)
         except BadRecord as bad:
-            self._take(topic, offset)
-            return self._refuse(record, Refused(bad.code, bad.message))
-        self._take(topic, offset)
+            refused = Refused(bad.code, bad.message)
+        self._state.take(topic, offset)
+        self.counters[topic] += 1
+        if refused is not None:
+            return self._refuse(record, refused)
         if isinstance(message, Fill):
             outcome = self._fill(record, message)
         else:
@@ -127,10 +132,6 @@ class Processor:
     def committed(self) -> None:
         """Take the changes as durable. The store must have them by now."""
         self._state.committed()
-
-    def _take(self, topic: str, offset: int) -> None:
-        self._state.take(topic, offset)
-        self.counters[topic] += 1
 
     def _check_key(self, record: Record, portfolio_id: str) -> None:
         key = record.key
@@ -225,5 +226,5 @@ class Processor:
 def digest(signal: Signal) -> str:
     """Return a digest of a signal's content: tells a repeat from another signal under the same id."""
     # Decimals are all that the serializer does not know; 5.0 is 5, in whatever format it came.
-    content = orjson.dumps(tuple(signal), default=plain)
+    content = orjson.dumps(tuple(signal), default=_plain)
     return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.stream.clients import BrokerErrors, committed_consumer
 from app.stream.doubt import exit_in_doubt
 from app.stream.inbox import Chunk, Inbox
+from app.stream.refusals import NOT_ALLOWED, lacking
 from app.topics import INPUTS, SIGNALS
 
 READY_LIMIT = 4_000
@@ -244,6 +245,10 @@ class InputReader:
 
     def _explain(self, where: tuple[str | None, int | None], error: KafkaError, positions: Any) -> str:
         name, partition = where
+        if error.code() in NOT_ALLOWED:
+            is_group = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+            resource = f"group {self._settings.app_id}" if is_group else f"topic {name}"
+            return str(lacking(self._settings, "worker", f"Read on {resource}"))
         place = positions.get((self._logical.get(name or ""), partition))
         if place is None:
             return f"the inputs could not be read: {error.str()}"

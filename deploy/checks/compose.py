@@ -12,10 +12,24 @@ _OURS = re.compile(r"position-sizer:\d+\.\d+\.\d+")
 
 
 def load() -> dict[str, Any]:
-    """Return the compose file as compose sees it: merged, normalized and found consistent."""
+    """Return the services as compose sees them, merged and normalized; what they refer to is there."""
     document = json.loads(run(TOOLS / "compose-spec", "--format", "json", ROOT / "docker-compose.yml"))
     services: dict[str, Any] = document["services"]
+    for name, service in services.items():
+        missing = {
+            *(set(service.get("depends_on", {})) - set(services)),
+            *(set(service.get("networks", {})) - set(document.get("networks", {}))),
+            *(
+                {volume["source"] for volume in service.get("volumes", []) if volume["type"] == "volume"}
+                - _volumes(document)
+            ),
+        }
+        require(not missing, f"docker-compose.yml: {name}: there is no {', '.join(sorted(missing))}")
     return services
+
+
+def _volumes(document: dict[str, Any]) -> set[str]:
+    return set(document.get("volumes", {}))
 
 
 def check_compose() -> Iterator[str]:

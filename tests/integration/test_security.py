@@ -1,5 +1,6 @@
 """TLS, passwords, certificates, tokens and ACLs on a real broker: who is let in, who may do what, and what is said."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -23,13 +24,14 @@ from confluent_kafka.admin import (
 from app.codecs.policy_file import load_policy
 from app.errors import Doubt, UserError
 from app.processor import TABLES
+from app.replay.verify import Topics
 from app.settings import Settings, load_settings
-from app.stream.acls import Resource, Role, acls_of, check_acls
+from app.stream.acls import Acl, Operation, Resource, Role, acls_of, check_acls
 from app.stream.clients import committed_reader
 from app.stream.partitions import Partitions
 from app.stream.producers import Producers
 from app.stream.refusals import NOT_ALLOWED
-from app.stream.topics import changelog_topic, check_topics
+from app.stream.topics import changelog_topic, check_topics, create_topics
 from app.topics import FILLS, INPUTS, OUTPUTS, SIGNALS, SIZED_ORDERS
 from tests.integration.cluster import PATIENCE, Deployment
 from tests.integration.locks import PASSWORD, LockedBroker, each_operation, environment, librdkafka
@@ -209,7 +211,8 @@ def join(settings: Settings, group: str, topic: str) -> None:
 
 
 def read(settings: Settings, topic: str) -> None:
-    consumer = Consumer(librdkafka(settings) | {"group.id": "unused", "enable.partition.eof": True})
+    quiet = {"enable.auto.commit": False, "enable.partition.eof": True}
+    consumer = Consumer(librdkafka(settings) | {"group.id": "unused"} | quiet)
     if (error := consumer.list_topics(topic, PATIENCE).topics[topic].error) is not None:
         raise KafkaException(error)
     consumer.assign([TopicPartition(topic, 0, 0)])
@@ -338,3 +341,58 @@ def test_a_worker_needs_each_of_its_acls(locked: LockedBroker, tmp_path: Path) -
             live_as_worker(settings, tmp_path)
         assert is_not_allowed(failed.value), (acl, failed.value)
         locked.allow("needy", [acl])
+
+
+def test_their_neighbours_need_each_of_theirs(locked: LockedBroker, tmp_path: Path) -> None:
+    deployment = Deployment(locked.open_server, "theirs", tmp_path, partitions=1)
+    deployment.create_topics()
+
+    def act(settings: Settings, acl: Acl) -> None:
+        """Do what a part does with this right."""
+        if acl.resource is Resource.GROUP:
+            join(settings, acl.name, deployment.settings.topic(SIZED_ORDERS))
+        elif acl.operations == (Operation.WRITE,):
+            write(settings, acl.name)
+        else:
+            read(settings, acl.name)
+
+    for role in (Role.SIGNAL_PRODUCER, Role.EXECUTION_SERVICE, Role.ANALYST):
+        user = f"their-{role}"
+        settings = load_settings(app_id="theirs", topic_prefix="theirs.", **locked.by_password(user))
+        acls = each_operation(acls_of(settings, role))
+        locked.allow(user, acls)
+        for acl in acls:
+            act(settings, acl)
+            locked.forbid(user, acl)
+            assert code_of(act, settings, acl) in NOT_ALLOWED, acl
+            locked.allow(user, [acl])
+    # The analyst's own command says it before it reads anything.
+    locked.forbid(user, acls[0])
+    with pytest.raises(
+        UserError, match=f"User:{user} is not allowed Read on topic {re.escape(acls[0].name)}: `sizer acls a"
+    ):
+        Topics(settings)
+
+
+def test_an_admin_needs_each_of_its_acls(locked: LockedBroker) -> None:
+    settings = load_settings(app_id="made", topic_prefix="made.", **locked.by_password("maker"))
+    acls = acls_of(settings, Role.ADMIN)
+    locked.allow("maker", acls)
+
+    def refused(act: Callable[[Settings], object], acl: Acl, operation: Operation) -> None:
+        locked.forbid("maker", acl._replace(operations=(operation,)))
+        with pytest.raises(UserError) as told:
+            act(settings)
+        assert str(told.value).startswith(
+            f"User:maker is not allowed {operation} on topic {acl.name}: `sizer acls admin"
+        )
+        locked.allow("maker", [acl])
+
+    # One topic of each kind: the requests are about all of them at once.
+    for acl in (acls[0], acls[-1]):
+        refused(create_topics, acl, Operation.DESCRIBE)
+    refused(create_topics, acls[0], Operation.CREATE)
+    create_topics(settings)
+    for acl in (acls[0], acls[-1]):
+        refused(check_topics, acl, Operation.DESCRIBE_CONFIGS)
+    check_topics(settings)

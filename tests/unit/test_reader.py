@@ -187,8 +187,15 @@ def test_signals_that_wait_for_fills_leave_room_for_them(ended: list[str], monke
             Message("x.signals", 0, 5, code=KafkaError._AUTO_OFFSET_RESET),
             "partition 0: x.signals cannot be read from offset 5:",
         ),
-        (Message("x.fills", 0, 0, code=KafkaError.TOPIC_AUTHORIZATION_FAILED), "x.fills cannot be read from offset 0:"),
-        (Message(None, None, 0, code=KafkaError.GROUP_AUTHORIZATION_FAILED), "the inputs could not be read:"),
+        (Message("x.fills", 0, 0, code=KafkaError.OFFSET_OUT_OF_RANGE), "x.fills cannot be read from offset 0:"),
+        (
+            Message("x.fills", 0, 0, code=KafkaError.TOPIC_AUTHORIZATION_FAILED),
+            "User:ANONYMOUS is not allowed Read on topic x.fills: ",
+        ),
+        (
+            Message(None, None, 0, code=KafkaError.GROUP_AUTHORIZATION_FAILED),
+            "User:ANONYMOUS is not allowed Read on group position-sizer: ",
+        ),
         (record(SIGNALS, 3), "partition 0: signals was read from offset 3 instead of 5"),
     ],
 )
