@@ -10,10 +10,11 @@ MINUTES ?= 60
 	bench-guard lock clean
 
 help:
-	@echo "make demo    a live demo on a real Kafka (about a minute)"
+	@echo "make demo    a live demo on a real Kafka (a minute or two; PYTHON=python3.13 for another Python)"
 	@echo "make test    the whole test suite"
 	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
-	@echo "make check   format, lint, types, import floors"
+	@echo "make dev     the set-up with the tools for developing"
+	@echo "make check   format, lint, types, import floors; make format mends the first two"
 	@echo "make schemas write schemas/ from app/codecs/records.py"
 	@echo "make check-deploy   what containers, compose, Helm, systemd and Strimzi are given (the first time some minutes)"
 	@echo "make sbom    all packages of the image: build/sbom.json, CycloneDX"

@@ -19,6 +19,18 @@ _LEFT_OUT = dict.fromkeys(
 )
 """By package that not every installation has: what to do."""
 
+_SIMULATE_HELP = """Answer JSON lines with JSON lines, by the worker's own code, without Kafka.
+
+For example:
+
+\b
+  printf %s '{"topic":"signals","key":"PF-1","value":{"signal_id":"S-1",' \\
+    '"portfolio_id":"PF-1","symbol":"ESZ6","side":"BUY","confidence":0.9,' \\
+    '"price":"5000","portfolio_value":"100000",' \\
+    '"generated_at":"2026-01-31T12:00:00Z"}}' | sizer simulate
+"""
+"""The lines behind the backspace stay as they are, so the example can be pasted."""
+
 Role = Literal["worker", "signal-producer", "execution-service", "analyst", "admin"]
 """As in app.stream.acls, which is imported only when it is called."""
 
@@ -27,9 +39,11 @@ app_help = """Sizes trade signals into orders, exactly once, on Kafka.
 Try `sizer demo` for a live demo on a real Kafka, or `sizer simulate` for the rules alone."""
 
 commands = typer.Typer(help=app_help, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-topics_commands = typer.Typer(help="Make or check the topics.", no_args_is_help=True)
+topics_commands = typer.Typer(help="Make or check the topics.\n\nExample:  sizer topics create", no_args_is_help=True)
 commands.add_typer(topics_commands, name="topics")
-schemas_commands = typer.Typer(help="Register or check the Avro schemas.", no_args_is_help=True)
+schemas_commands = typer.Typer(
+    help="Register or check the Avro schemas.\n\nExample:  sizer schemas register", no_args_is_help=True
+)
 commands.add_typer(schemas_commands, name="schemas")
 
 
@@ -39,7 +53,11 @@ def worker() -> None:
 
     SIGTERM ends it cleanly (status 0). In any doubt about state or ownership it stops with status 70: restart it.
 
-    Example:  SIZER_BOOTSTRAP_SERVERS=localhost:9092 SIZER_DATA_DIR=/var/lib/sizer sizer worker
+    For example, and a second one beside it:
+
+      sizer worker
+
+      SIZER_DATA_DIR=/var/lib/sizer/b sizer worker
     """
     # Until the worker has handlers of its own there is nothing to finish.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -161,7 +179,11 @@ def schemas_register() -> None:
     Signal, Fill, SizedOrder and PhaseEvent, each under its topic's name and -value. Doing it again is no error: do it
     before a new release of the workers starts. A worker with SIZER_OUTPUT_FORMAT=avro wants them registered.
 
-    Example:  SIZER_SCHEMA_REGISTRY_URL=http://localhost:8081 sizer schemas register
+    For example, in that of `sizer registry`:
+
+      export SIZER_SCHEMA_REGISTRY_URL=http://127.0.0.1:8081/apis/ccompat/v7
+
+      sizer schemas register
     """
     from app.settings import load_settings
     from app.stream.formats import register_schemas
@@ -174,7 +196,11 @@ def schemas_register() -> None:
 def schemas_check() -> None:
     """Check that this release's schemas are registered; each problem is told with its cure (status 2).
 
-    Example:  SIZER_SCHEMA_REGISTRY_URL=http://localhost:8081 sizer schemas check
+    For example, in that of `sizer registry`:
+
+      export SIZER_SCHEMA_REGISTRY_URL=http://127.0.0.1:8081/apis/ccompat/v7
+
+      sizer schemas check
     """
     from app.settings import load_settings
     from app.stream.formats import check_schemas
@@ -183,7 +209,7 @@ def schemas_check() -> None:
         print(f"{found.subject}: {found.record}, id {found.schema_id}, {found.compatibility}")
 
 
-@commands.command()
+@commands.command(help=_SIMULATE_HELP)
 def simulate(
     file: Annotated[
         Path | None, typer.Argument(metavar="INPUT", help="JSON lines; standard input if left out.")
@@ -191,14 +217,7 @@ def simulate(
     policy: Annotated[Path | None, typer.Option(help="A policy file (TOML), tighter than the locked table.")] = None,
     partitions: Annotated[int | None, typer.Option(min=1, help="Check keys against so many partitions.")] = None,
 ) -> None:
-    """Answer JSON lines with JSON lines, by the worker's own code, without Kafka.
-
-    For example:
-
-      echo '{"topic":"signals","key":"PF-1","value":{"signal_id":"S-1","portfolio_id":"PF-1","symbol":"ESZ6",
-      "side":"BUY","confidence":0.9,"price":"5000","portfolio_value":"100000",
-      "generated_at":"2026-01-31T12:00:00Z"}}' | sizer simulate
-    """
+    """Answer JSON lines with JSON lines."""
     from app.codecs.policy_file import load_policy
     from app.processor.simulation import LineError, Simulation
 

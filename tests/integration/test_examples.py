@@ -5,12 +5,14 @@ import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from textwrap import dedent
 
 import orjson
 import pytest
@@ -339,6 +341,25 @@ def test_the_readme_shows_what_simulate_answers() -> None:
     assert len(orders) == 3
     for order in orders:
         assert orjson.dumps({field: order[field] for field in fields}).decode() in readme
+
+
+@pytest.mark.parametrize("neighbours", ["python"], indirect=True)
+def test_what_newcomers_are_told_to_paste_sends_signals(neighbours: Neighbours, registry: Registry) -> None:
+    settings = neighbours.deployment.settings
+    page = (ROOT / "schemas" / "README.md").read_text()
+    pasted = [dedent(block) for block in re.findall(r"<<'END'\n(.*?)^ *END$", page, re.DOTALL | re.MULTILINE)]
+    senders = [program for program in pasted if ".produce(" in program]
+    assert len(senders) == 3
+    for program in senders:
+        here = program.replace("localhost:9092", settings.bootstrap_servers).replace("PF-1", "PF-new")
+        here = here.replace("http://127.0.0.1:8081/apis/ccompat/v7", registry.url)
+        here = here.replace('"signals"', f'"{settings.topic(SIGNALS)}"')
+        assert subprocess.check_output([sys.executable, "-"], input=here, cwd=ROOT, text=True) == "it has arrived\n"
+
+    def are_sized(orders: list[Document]) -> bool:
+        return [order["decision"] for order in orders if order["portfolio_id"] == "PF-new"] == ["SIZED"] * 3
+
+    neighbours.wait_for(SIZED_ORDERS, are_sized)
 
 
 @pytest.mark.parametrize("page", ["producer.md", "execution-service.md"])

@@ -91,13 +91,24 @@ def test_a_users_mistake_is_one_line_and_status_2(arguments: list[str], environm
 
 
 @pytest.mark.parametrize(
-    "command", ["worker", "broker", "registry", "topics create", "topics check", "simulate", "demo"]
+    "command",
+    [
+        *("worker", "broker", "registry", "topics", "topics create", "topics check", "schemas", "schemas register"),
+        *("schemas check", "simulate", "verify", "acls", "demo"),
+    ],
 )
 def test_help_teaches_by_example(command: str) -> None:
     result = sizer(*command.split(), "--help")
     assert result.returncode == 0
     assert "example" in result.stdout.lower()
     assert f"sizer {command}" in result.stdout.replace("| sizer", "sizer")
+
+
+def test_the_example_of_simulate_can_be_pasted() -> None:
+    shown = sizer("simulate", "--help").stdout
+    example = shown[shown.index("printf") : shown.index("| sizer simulate")]
+    line = subprocess.run(["bash", "-c", example], capture_output=True, encoding="utf-8", check=True).stdout
+    assert "SIZED" in sizer("simulate", text=line).stdout
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
