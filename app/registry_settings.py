@@ -1,5 +1,6 @@
 """The settings of formats: how answers are written, and which Schema Registry numbers the schemas."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
@@ -14,6 +15,7 @@ from app.topics import PHASE_EVENTS, SIZED_ORDERS
 OUTPUT_FORMATS = ("json", "avro", "avro-single-object")
 CONFLUENT_FRAMING = "avro"
 _TOPICS = (SIZED_ORDERS, PHASE_EVENTS)
+_ODD = re.compile(r"[\s\x00-\x1f\x7f]")
 _NEEDS_URL = ("username", "password", "ca_file", "certificate_file", "key_file")
 
 
@@ -39,17 +41,24 @@ def _checked_formats(value: str) -> str:
 def _check_urls(value: str) -> None:
     """Check where the registry is said to be; raises ValueError, which does not show it: it may have a password."""
     for url in value.split(","):
-        parts = urlsplit(url.strip())
         if "@" in url:
             raise ValueError(
                 "SIZER_SCHEMA_REGISTRY_URL: has a user, which would be logged; leave it out, and set"
                 " SIZER_SCHEMA_REGISTRY_USERNAME and SIZER_SCHEMA_REGISTRY_PASSWORD"
             )
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_url(url.strip()):
             raise ValueError(
                 "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port or https://host:port/path, or several with commas"
                 " between"
             )
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not _ODD.search(url)
+    except ValueError:  # brackets that do not match, a port that is none
+        return False
 
 
 class RegistrySettings(BaseSettings):

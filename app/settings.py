@@ -1,12 +1,13 @@
 """Settings: from the environment (`SIZER_…`), a `.env` file and files of secrets. The README's table lists them all."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.errors import UserError
 from app.registry_settings import RegistrySettings
@@ -90,7 +91,15 @@ def load_settings(**overrides: object) -> Settings:
         folder = _Place().secrets_dir
         if folder is not None and not folder.is_dir():
             raise UserError(f"SIZER_SECRETS_DIR={folder}: there is no such folder")
-        return Settings(_secrets_dir=folder, **overrides)  # type: ignore[arg-type]  # validated by pydantic, whose errors are told below
+        with warnings.catch_warnings():
+            # Else what is no file, or a link that leads out of the folder, would be passed over as if not there.
+            warnings.filterwarnings("error", message="attempted to load secret file")
+            return Settings(_secrets_dir=folder, **overrides)  # type: ignore[arg-type]  # validated by pydantic, whose errors are told below
+    except SettingsError as error:
+        name = (re.findall(r'field "(\w+)"', str(error)) or ["?"])[0]
+        raise UserError(
+            f"SIZER_SECRETS_DIR={folder}: the file sizer_{name} cannot be used ({error.__cause__ or error})"
+        ) from None
     except UnicodeDecodeError as error:
         raise UserError(f".env: is not UTF-8 text ({error})") from None
     except OSError as error:

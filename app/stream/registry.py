@@ -197,6 +197,8 @@ class Registry:
         try:
             with asking(self._url):
                 text = self._client.get_schema(schema_id).schema_str or ""
+                if not isinstance(text, str):  # the client takes what it is given
+                    raise TypeError
         except SchemaRegistryError:
             reasons: dict[str, Layout | str] = {record.name: _absent(schema_id) for record in RECORDS}
             return _Answer(reasons, time.monotonic() + ABSENT_SECONDS)

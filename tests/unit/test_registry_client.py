@@ -135,6 +135,13 @@ def test_what_keeps_it_from_telling_is_no_bad_input(stub: RegistryStub, status: 
     assert known(registry, 1) == layout(SIGNAL)
 
 
+@pytest.mark.parametrize("odd", [5, True, ["a"], {"type": "record"}])
+def test_a_schema_that_is_no_text_is_no_answer_of_a_registry(stub: RegistryStub, odd: Any) -> None:
+    stub.schemas[7] = odd
+    with pytest.raises(RegistryUnavailableError, match="is no schema registry"):
+        Registry(settings(stub.url)).fetch(7)
+
+
 def test_a_password_opens_it_and_is_never_told(stub: RegistryStub, caplog: pytest.LogCaptureFixture) -> None:
     stub.login = ("sizer", SECRET)
     right = settings(stub.url, schema_registry_username="sizer", schema_registry_password=SECRET)
@@ -152,6 +159,11 @@ def test_a_password_opens_it_and_is_never_told(stub: RegistryStub, caplog: pytes
         ({"schema_registry_url": f"http://sizer:{SECRET}@host"}, "SIZER_SCHEMA_REGISTRY_URL: has a user"),
         ({"schema_registry_url": f"sizer:{SECRET}@host"}, "SIZER_SCHEMA_REGISTRY_URL: has a user"),
         ({"schema_registry_url": "host:8081"}, "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port"),
+        ({"schema_registry_url": "http://[::1"}, "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port"),
+        ({"schema_registry_url": "http://h:99999"}, "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port"),
+        ({"schema_registry_url": "http://h:x"}, "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port"),
+        ({"schema_registry_url": "http://h\n:1"}, "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port"),
+        ({"schema_registry_url": "http://h ost"}, "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port"),
         ({"schema_registry_password": SECRET}, "SIZER_SCHEMA_REGISTRY_PASSWORD is set but SIZER_SCHEMA_REGISTRY_URL"),
         (
             {"schema_registry_url": "http://h", "schema_registry_password": SECRET},

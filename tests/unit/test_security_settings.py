@@ -127,6 +127,32 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path, monkeypatch
     assert librdkafka_security(load_settings(**SCRAM))["sasl.password"] == "by environment"
 
 
+def test_a_file_of_a_secret_that_cannot_be_read_is_told_and_never_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    monkeypatch.setenv("SIZER_SECRETS_DIR", str(folder))
+    file, outside = folder / "sizer_sasl_password", tmp_path / "elsewhere"
+    outside.write_text(SECRET)
+    file.write_bytes(SECRET.encode() + b"\xff")
+    assert "the file sizer_sasl_password cannot be used ('utf-8' codec" in told(**SCRAM)
+    file.unlink()
+    file.mkdir()
+    assert "sizer_sasl_password cannot be used" in told(**SCRAM)
+    file.rmdir()
+    for target, why in ((outside, "resolves outside of"), (tmp_path / "gone", "")):
+        file.symlink_to(target)
+        assert f"SIZER_SECRETS_DIR={folder}: the file sizer_sasl_password cannot be used" in told(**SCRAM)
+        assert why in told(**SCRAM)
+        file.unlink()
+    (folder / "..now").mkdir()  # as Kubernetes does it
+    (folder / "..now" / "sizer_sasl_password").write_text(SECRET)
+    (folder / "..data").symlink_to("..now")
+    file.symlink_to("..data/sizer_sasl_password")
+    assert librdkafka_security(load_settings(**SCRAM))["sasl.password"] == SECRET
+
+
 def test_the_env_file_may_say_all_of_it(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir()
