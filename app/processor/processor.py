@@ -34,6 +34,8 @@ class Processor:
     calls `committed()`.
     """
 
+    state_type: type[PartitionState] = PartitionState
+
     def __init__(
         self,
         partition: int,
@@ -57,7 +59,7 @@ class Processor:
         self._partition_of = partition_of
         self._partitioner_name = partitioner_name
         self._topic_names = topic_names
-        self._state = PartitionState(store, partition_count)
+        self._state = self.state_type(store, partition_count)
 
     @property
     def positions(self) -> Mapping[str, int]:
@@ -86,23 +88,39 @@ class Processor:
 
         `clock`: the worker's clock in microseconds since the epoch; None: the signal's own `generated_at`.
         """
-        topic, _, offset, _, value, _ = record
-        self._state.take(topic, offset)
-        self.counters[topic] += 1
+        message = self.read(record)
+        if isinstance(message, Refused):
+            return self.refuse(record, message)
+        return self.take(record, message, clock)
+
+    def read(self, record: Record) -> Signal | Fill | Refused:
+        """Return what a record says, or why it is bad whatever was before. Nothing is taken yet."""
+        topic, _, _, _, value, _, _ = record
         try:
-            if topic == FILLS:
-                fill = decode_fill(value)
-                self._check_key(record, fill.portfolio_id)
-                outcome = self._fill(record, fill)
-            else:
-                signal = decode_signal(value)
-                self._check_key(record, signal.portfolio_id)
-                outcome = self._signal(record, signal, signal.generated_at if clock is None else clock)
+            message = decode_fill(value) if topic == FILLS else decode_signal(value)
+            self._check_key(record, message.portfolio_id)
         except BadRecord as bad:
-            return self._refuse(record, Refused(bad.code, bad.message))
+            return Refused(bad.code, bad.message)
+        return message
+
+    def take(self, record: Record, message: Signal | Fill, clock: int | None) -> Outcome:
+        """Process a record that `read` has read: `process` is both."""
+        topic = record.topic
+        self._state.take(topic, record.offset)
+        self.counters[topic] += 1
+        if isinstance(message, Fill):
+            outcome = self._fill(record, message)
+        else:
+            outcome = self._signal(record, message, message.generated_at if clock is None else clock)
         if outcome.ignored is not None:
             self.counters[f"IGNORED.{outcome.ignored}"] += 1
         return outcome
+
+    def refuse(self, record: Record, refused: Refused) -> Outcome:
+        """Process a record that `read` refused."""
+        self._state.take(record.topic, record.offset)
+        self.counters[record.topic] += 1
+        return self._refuse(record, refused)
 
     def advance(self, topic: str, position: int) -> None:
         """Move a position over offsets that hold no record (transaction markers, aborted records); never back."""

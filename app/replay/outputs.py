@@ -1,32 +1,54 @@
 """The published side of an audit: what the output topics hold, held against what they should."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
-from app.core.messages import Signal
+from app.core.messages import Fill, Signal
 from app.core.policy import TABLE_POLICY, Policy
 from app.processor import Produced, Record
 from app.replay import published
-from app.replay.findings import Journal
+from app.replay.findings import FieldDifference, Journal
 from app.replay.published import Answer, DeadLetter, Event, MalformedError, shown
 from app.topics import FILLS_DLQ, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
 
-_Item = Answer | Event | DeadLetter
-_KINDS: Mapping[str, tuple[str, Callable[[Record], _Item]]] = {
+Item = Answer | Event | DeadLetter
+"""A published record that was read."""
+_KINDS: Mapping[str, tuple[str, Callable[[Record], Item]]] = {
     SIZED_ORDERS: ("sized order", published.read_answer),
     PHASE_EVENTS: ("phase event", published.read_event),
     SIGNALS_DLQ: ("dead letter", published.read_dead_letter),
     FILLS_DLQ: ("dead letter", published.read_dead_letter),
 }
 _Key = tuple[Any, ...]
+More = Callable[[str], bool]
+"""Asked for records of a topic, by logical name: feeds some and tells whether there were any."""
+_LOOK_AHEAD = 100
+_EVENTS_AHEAD = 10_000
+
+
+class Match(NamedTuple):
+    """A recomputed record beside the published one."""
+
+    produced: Produced
+    """As recomputed."""
+    item: Item | None
+    """The published one, read; its `record` has offset, bytes and the topic's timestamp. None: it is missing."""
+    differences: tuple[FieldDifference, ...] = ()
+    """In what the published one is not as recomputed."""
+
+    @property
+    def is_identical(self) -> bool:
+        """The record was published, and is to the byte as recomputed."""
+        return self.item is not None and not self.differences
 
 
 class _Filed(NamedTuple):
     """A record that nothing has asked for yet, and in which round of reading it came."""
 
-    item: _Item
+    item: Item
     round: int
 
 
@@ -51,12 +73,30 @@ class _Sequence:
 class Outputs:
     """Published records wait here until the recomputation asks for them, by what caused them."""
 
-    def __init__(self, journal: Journal, starts: Mapping[str, int]) -> None:
-        """Begin with nothing. `starts`: the first offset that a topic still has, by logical name; 0 if not given."""
+    def __init__(
+        self,
+        journal: Journal,
+        starts: Mapping[str, int],
+        more: More,
+        *,
+        is_resumed: bool = False,
+        remembers_ids: bool = True,
+    ) -> None:
+        """Begin with nothing.
+
+        `starts`: the first offset that a topic still has, by logical name; 0 if not given. `more`: asked for records
+        of a topic when what is looked for was not fed. `is_resumed`: the recomputation knows what was before.
+        `remembers_ids`: find order ids that were published twice, at the price of remembering them all.
+        """
         self._journal = journal
+        self._more = more
+        self._is_resumed = is_resumed
+        self._remembers_ids = remembers_ids
         self._starts = starts
         self._round = 0
         self._filed: dict[str, dict[_Key, _Filed]] = {topic: {} for topic in _KINDS}
+        self._fed = {topic: deque[int](maxlen=_LOOK_AHEAD) for topic in (SIZED_ORDERS, SIGNALS_DLQ, FILLS_DLQ)}
+        """Offsets of the causes of what was fed last, of the topics whose records name them."""
         self._last: dict[str, int] = {}
         self._ids: dict[str, tuple[int, int]] = {}
         """By order id: digest and offset of its first record."""
@@ -81,12 +121,14 @@ class Outputs:
             elif isinstance(item, Event):
                 self._feed_event(item)
             else:
+                self._fed[record.topic].append(item.offset)
                 self._file(record.topic, (item.offset,), item)
         except MalformedError as error:
             self._journal.find("I1", record, f"this is no {kind}: {error}: {shown(record.value)}")
 
     def policy(self, policy_id: str) -> Policy | None:
         """Return a policy that a phase event announced."""
+        self._read_ahead(lambda: policy_id in self._policies)
         return self._policies.get(policy_id)
 
     def was_published(self, order_id: str) -> bool:
@@ -95,8 +137,8 @@ class Outputs:
 
     def answer_for(self, offset: int, signal: Signal) -> Answer | None:
         """Return the answer to the signal at an offset."""
-        filed = self._filed[SIZED_ORDERS].get((offset, signal.portfolio_id, signal.signal_id))
-        return None if filed is None else filed.item  # type: ignore[return-value]  # by topic
+        key = (offset, signal.portfolio_id, signal.signal_id)
+        return self._find(SIZED_ORDERS, key, offset)  # type: ignore[return-value]  # by topic
 
     def next_sequence(self, portfolio_id: str) -> int | None:
         """Return the sequence of a portfolio's next answer, None if none waits."""
@@ -107,8 +149,7 @@ class Outputs:
 
     def dead_letter(self, topic: str, offset: int) -> DeadLetter | None:
         """Return the dead letter of the input record at an offset."""
-        filed = self._filed[topic].get((offset,))
-        return None if filed is None else filed.item  # type: ignore[return-value]  # by topic
+        return self._find(topic, (offset,), offset)  # type: ignore[return-value]  # by topic
 
     @property
     def waiting_answers(self) -> int:
@@ -117,49 +158,56 @@ class Outputs:
 
     def has_opening(self, portfolio_id: str) -> bool:
         """Tell whether a portfolio's first phase event waits."""
-        return (portfolio_id, 1) in self._filed[PHASE_EVENTS]
+        key = (portfolio_id, 1)
+        self._read_ahead(lambda: key in self._filed[PHASE_EVENTS])
+        return key in self._filed[PHASE_EVENTS]
 
-    def expect_answer(self, produced: Produced, answer: Answer | None, cause: Record) -> Answer:
-        """Compare an answer with the recomputed one; return it, or the latter if there is none."""
+    def waits(self, topic: str) -> bool:
+        """Tell whether something of a topic waits, or comes."""
+        return bool(self._filed[topic]) or (self._more(topic) and self.waits(topic))
+
+    def expect_answer(self, produced: Produced, answer: Answer | None, cause: Record) -> Match:
+        """Compare an answer with the recomputed one. `answer`: the published one, None if there is none."""
         if answer is None:
-            made = published.read_answer(_record(produced, cause))
-            self._lose(SIZED_ORDERS, f"{made}", cause)
-            return made
+            self._lose(SIZED_ORDERS, f"{published.read_answer(made(produced, cause))}", cause)
+            return Match(produced, None)
         self._take(SIZED_ORDERS, _key(answer))
-        if self._compare(produced, answer, cause):
+        match = self._compare(produced, answer, cause)
+        if not match.differences:
             self._journal.recomputed += 1
-        return answer
+        return match
 
-    def expect_event(self, produced: Produced, cause: Record) -> Event:
-        """Compare a phase event with the recomputed one; return it, or the latter if there is none."""
-        made = published.read_event(_record(produced, cause))
-        event = self._take(PHASE_EVENTS, (made.portfolio_id, made.sequence))
+    def expect_event(self, produced: Produced, cause: Record) -> Match:
+        """Compare a phase event with the recomputed one."""
+        recomputed = published.read_event(made(produced, cause))
+        key = (recomputed.portfolio_id, recomputed.sequence)
+        self._read_ahead(lambda: key in self._filed[PHASE_EVENTS])
+        event = self._take(PHASE_EVENTS, key)
         if event is None:
-            self._lose(PHASE_EVENTS, f"{made}", cause)
-            return made
-        assert isinstance(event, Event)
-        self._compare(produced, event, cause)
-        return event
+            self._lose(PHASE_EVENTS, f"{recomputed}", cause)
+            return Match(produced, None)
+        return self._compare(produced, event, cause)
 
-    def expect_dead_letter(self, produced: Produced, cause: Record) -> None:
+    def expect_dead_letter(self, produced: Produced, cause: Record) -> Match:
         """Compare a dead letter with the recomputed one."""
+        self.dead_letter(produced.topic, cause.offset)
         letter = self._take(produced.topic, (cause.offset,))
         if letter is None:
             self._lose(produced.topic, f"dead letter of offset {cause.offset}", cause)
-        else:
-            self._compare(produced, letter, cause)
+            return Match(produced, None)
+        return self._compare(produced, letter, cause)
 
     def reject(self, answer: Answer, why: str) -> None:
         """Take an answer that should not be there."""
         self._take(SIZED_ORDERS, _key(answer))
         self._journal.find("I1", answer.record, f"{answer} answers a signal that gets none: {why}")
 
-    def excuse(self, cause: Record, signal: Signal | None) -> None:
+    def excuse(self, cause: Record, message: Signal | Fill) -> None:
         """Pass over whatever was published for an input record that cannot be recomputed."""
         self._journal.unprovable += 1
         self._filed[f"{cause.topic}.dlq"].pop((cause.offset,), None)
-        if signal is not None:
-            self._filed[SIZED_ORDERS].pop((cause.offset, signal.portfolio_id, signal.signal_id), None)
+        if isinstance(message, Signal):
+            self._filed[SIZED_ORDERS].pop((cause.offset, message.portfolio_id, message.signal_id), None)
 
     def end_round(self, *, is_last: bool = False) -> bool:
         """Report what nothing has asked for since the round before, or at all; tell whether something still waits."""
@@ -178,14 +226,37 @@ class Outputs:
         """Tell whether a topic's beginning was deleted and what is asked for may have been there."""
         return self._starts.get(topic, 0) > 0 and topic not in self._last
 
+    def _find(self, topic: str, key: _Key, cause: int) -> Item | None:
+        """Return what was published for the input at offset `cause`, None if it is not there and does not come."""
+        filed, fed = self._filed[topic], self._fed[topic]
+        while key not in filed:
+            # Causes come in order, so what comes later than these answers to later inputs.
+            is_behind = len(fed) == _LOOK_AHEAD and min(fed) > cause
+            if is_behind or not self._more(topic):
+                return None
+        return filed[key].item
+
+    def _read_ahead(self, is_there: Callable[[], bool]) -> None:
+        """Have phase events fed until something is there; it is not to be far ahead."""
+        waiting = self._filed[PHASE_EVENTS]
+        limit = len(waiting) + _EVENTS_AHEAD
+        while not is_there() and len(waiting) < limit and self._more(PHASE_EVENTS):
+            pass
+
     def _feed_answer(self, answer: Answer) -> None:
+        self._fed[SIZED_ORDERS].append(answer.signal_offset)
+        if self._remembers_ids and self._is_repeat(answer):
+            return
+        self._order(SIZED_ORDERS, answer)
+        self._file(SIZED_ORDERS, _key(answer), answer)
+
+    def _is_repeat(self, answer: Answer) -> bool:
         content = hash((answer.record.key, answer.record.value))
         known = self._ids.setdefault(answer.order_id, (content, answer.record.offset))
         if known[1] != answer.record.offset:
             self._repeat(answer, known[1], is_other=known[0] != content)
-            return
-        self._order(SIZED_ORDERS, answer)
-        self._file(SIZED_ORDERS, _key(answer), answer)
+            return True
+        return False
 
     def _repeat(self, answer: Answer, first: int, *, is_other: bool) -> None:
         """Report an order id that comes again."""
@@ -205,7 +276,7 @@ class Outputs:
             self._journal.find("I5", event.record, f"{event}: event_id {event.event_id} is not that of its sequence")
         self._file(PHASE_EVENTS, (event.portfolio_id, event.sequence), event)
 
-    def _file(self, topic: str, key: _Key, item: _Item) -> None:
+    def _file(self, topic: str, key: _Key, item: Item) -> None:
         if key in self._filed[topic]:
             other = self._filed[topic][key].item.record.offset
             self._journal.find("I1", item.record, f"{item} was published already, at offset {other}")
@@ -217,13 +288,13 @@ class Outputs:
         sequences = self._sequences[topic]
         sequence = sequences.get(item.portfolio_id)
         if sequence is None:
-            first = item.sequence if self.is_truncated else 1
+            first = item.sequence if self.is_truncated or self._is_resumed else 1
             sequence = sequences[item.portfolio_id] = _Sequence(first)
         expected = sequence.expected
         if not sequence.take(item.sequence):
             self._journal.find("I5", item.record, f"{item} has sequence {item.sequence}, expected {expected}")
 
-    def _take(self, topic: str, key: _Key) -> _Item | None:
+    def _take(self, topic: str, key: _Key) -> Item | None:
         """Take what waits, and check that it was published in the order of its causes."""
         filed = self._filed[topic].pop(key, None)
         if filed is None:
@@ -241,15 +312,17 @@ class Outputs:
         self._journal.lost += 1
         self._journal.find("I1", cause, f"{what} should be in {self._journal.name(topic)} and is not")
 
-    def _compare(self, produced: Produced, item: _Item, cause: Record) -> bool:
+    def _compare(self, produced: Produced, item: Item, cause: Record) -> Match:
         record = item.record
-        if (produced.key, produced.value, list(produced.headers)) == (record.key, record.value, list(record.headers)):
-            return True
-        text = f"{item}, caused by {self._journal.where(cause)}, is not as recomputed"
-        self._journal.find("I4", record, f"{text}: {'; '.join(_differences(produced, record))}")
-        return False
+        if produced.value == record.value and produced.key == record.key and not (produced.headers or record.headers):
+            return Match(produced, item)
+        differences = tuple(_differences(produced, record))
+        if differences:
+            text = f"{item}, caused by {self._journal.where(cause)}, is not as recomputed"
+            self._journal.find("I4", record, f"{text}: {'; '.join(map(str, differences))}", differences)
+        return Match(produced, item, differences)
 
-    def _is_unprovable(self, topic: str, item: _Item) -> bool:
+    def _is_unprovable(self, topic: str, item: Item) -> bool:
         if not self.is_truncated:
             return False
         if isinstance(item, DeadLetter):
@@ -261,30 +334,35 @@ def _key(answer: Answer) -> _Key:
     return (answer.signal_offset, answer.portfolio_id, answer.signal_id)
 
 
-def _record(produced: Produced, cause: Record) -> Record:
+def made(produced: Produced, cause: Record) -> Record:
     """Return a recomputed record in the place of one that was not published."""
     return Record(produced.topic, cause.partition, cause.offset, produced.key, produced.value, produced.headers)
 
 
-def _differences(produced: Produced, record: Record) -> Iterator[str]:
-    """Say in what a published record differs from the recomputed one."""
+def _differences(produced: Produced, record: Record) -> Iterator[FieldDifference]:
+    """Say in what a published record differs from the recomputed one; nothing if it is identical."""
     if produced.key != record.key:
-        yield f"key {shown(record.key)}, recomputed {shown(produced.key)}"
+        yield _difference("key", record.key, produced.key)
     if produced.value != record.value:
         yield from _value_differences(produced, record)
     made, found = dict(produced.headers), dict(record.headers)
     for name in [name for name in {**made, **found} if made.get(name) != found.get(name)]:
-        yield f"header {name} is {shown(found.get(name))}, recomputed {shown(made.get(name))}"
+        yield _difference(f"header {name}", found.get(name), made.get(name))
     if made == found and list(produced.headers) != list(record.headers):
-        yield "its headers stand in another order, or repeat"
+        orders = ([name for name, _ in headers] for headers in (record.headers, produced.headers))
+        yield _difference("order of the headers", *orders)
 
 
-def _value_differences(produced: Produced, record: Record) -> Iterator[str]:
+def _value_differences(produced: Produced, record: Record) -> Iterator[FieldDifference]:
     if record.topic in (SIZED_ORDERS, PHASE_EVENTS):
         made, found = orjson.loads(produced.value or b""), orjson.loads(record.value or b"")
         names = [name for name in {**made, **found} if made.get(name) != found.get(name)]
         for name in names:
-            yield f"{name} is {shown(found.get(name))}, recomputed {shown(made.get(name))}"
+            yield _difference(name, found.get(name), made.get(name))
         if names:
             return
-    yield f"value {shown(record.value)}, recomputed {shown(produced.value)}"
+    yield _difference("value", record.value, produced.value)
+
+
+def _difference(field: str, found: object, made: object) -> FieldDifference:
+    return FieldDifference(field, *(None if value is None else shown(value) for value in (found, made)))

@@ -12,6 +12,7 @@ from app.replay.findings import Audit, Finding
 from app.replay.history import TOPICS
 from app.replay.kept import read_partition_row
 from app.replay.reading import PartitionReader, partition_reader
+from app.replay.walk import Desk
 from app.settings import Settings
 from app.stream.clients import REQUEST_SECONDS, connect_admin
 from app.stream.topics import changelog_topic, check_partition_counts
@@ -75,7 +76,8 @@ class Verification:
         self._progress = progress
         settings = topics.settings
         starts = {topic: reader.starts[topic] for topic in TOPICS}
-        self.auditor = Auditor(partition, topics.partition_count, settings.partitioner, topics.names, starts)
+        desk = Desk(partition, topics.partition_count, settings.partitioner, topics.names)
+        self.auditor = Auditor(desk, starts)
         self._positions: dict[str, int] = {}
         self._is_first = True
         self._has_told = False
