@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.analysts import add_commands
 from app.errors import UserError
 
 USER_ERROR = 2
@@ -170,6 +171,9 @@ def demo(
     from app.demo import run_demo
 
     raise SystemExit(run_demo(keep=keep))
+
+
+add_commands(commands)
 
 
 def main() -> None:

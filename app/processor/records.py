@@ -18,7 +18,7 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers = ()
     timestamp: int = -1
-    """The topic's, in milliseconds since the epoch; -1: not known. Event time is in the value: no rule looks at this."""
+    """The topic's, in milliseconds since the epoch; -1: not known. Event time is in the value; no rule asks this."""
 
 
 class Produced(NamedTuple):

@@ -152,6 +152,28 @@ class Outputs:
         return self._find(topic, (offset,), offset)  # type: ignore[return-value]  # by topic
 
     @property
+    def policies(self) -> Mapping[str, Policy]:
+        """The policies that phase events announced, and the locked table, by id."""
+        return self._policies
+
+    def announce(self, policy: Policy) -> None:
+        """Take note of a policy that was announced before."""
+        self._policies[policy.policy_id] = policy
+
+    def first_waiting(self, topic: str) -> int | None:
+        """Return the lowest offset of what a topic has and nothing has asked for yet; None if there is nothing."""
+        return min((filed.item.record.offset for filed in self._filed[topic].values()), default=None)
+
+    def follows(self, offset: int) -> bool:
+        """Tell whether a signal behind an offset has an answer or a dead letter."""
+        return any(
+            cause > offset
+            for topic in (SIZED_ORDERS, SIGNALS_DLQ)
+            if self.waits(topic)
+            for cause, *_ in self._filed[topic]
+        )
+
+    @property
     def waiting_answers(self) -> int:
         """Answers that nothing has asked for yet."""
         return len(self._filed[SIZED_ORDERS])
@@ -209,11 +231,15 @@ class Outputs:
         if isinstance(message, Signal):
             self._filed[SIZED_ORDERS].pop((cause.offset, message.portfolio_id, message.signal_id), None)
 
-    def end_round(self, *, is_last: bool = False) -> bool:
-        """Report what nothing has asked for since the round before, or at all; tell whether something still waits."""
+    def end_round(self, *, is_last: bool = False, settled: Mapping[str, int] | None = None) -> bool:
+        """Report what nothing has asked for since the round before, or at all; tell whether something still waits.
+
+        `settled`: by topic, from where on nothing is reported yet.
+        """
         for topic, filed in self._filed.items():
             for key, (item, came) in list(filed.items()):
-                if is_last or came < self._round:
+                is_settled = settled is None or item.record.offset < settled[topic]
+                if is_settled and (is_last or came < self._round):
                     del filed[key]
                     if self._is_unprovable(topic, item):
                         self._journal.unprovable += 1

@@ -20,7 +20,7 @@ from app.replay.published import Answer
 from app.replay.recompute import Recomputer
 from app.replay.steps import Status, Step
 from app.replay.trades import TradeBook
-from app.topics import FILLS, FILLS_DLQ, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
+from app.topics import FILLS, FILLS_DLQ, INPUTS, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 
 Positions = Mapping[str, int]
 """The next offset of each input topic, by logical name."""
@@ -84,6 +84,7 @@ class Walk:
         self.trades = trades
         self._portfolio = None if portfolio is None else portfolio.encode()
         self._more = more
+        self._pulls = more is not _nothing_more
         self._signals: deque[Record] = deque()
         self._fills: deque[Record] = deque()
         self._last_fed = self.recomputer.last_fills_offset
@@ -93,6 +94,13 @@ class Walk:
     def waiting(self) -> list[Record]:
         """Inputs that were fed and whose outcome is not known."""
         return [*self._signals, *self._fills]
+
+    def first_waiting(self, topic: str) -> int | None:
+        """Return the lowest offset of a topic that was fed and not stepped over; None if there is none."""
+        if topic in INPUTS:
+            queue = self._fills if topic == FILLS else self._signals
+            return queue[0].offset if queue else None
+        return self.outputs.first_waiting(topic)
 
     @property
     def store(self) -> MemoryStore:
@@ -259,7 +267,9 @@ class Walk:
         return Step(record, message, Status.UNPROVED, self.recomputer)
 
     def _is_overtaken(self) -> bool:
-        """Tell whether a later signal has its answer already: the first one will get none any more."""
+        """Tell whether a later signal has its outcome already: the first one will get none any more."""
+        if self._pulls:
+            return self.outputs.follows(self._signals[0].offset)
         for record in islice(self._signals, 1, _LOOK_AHEAD):
             signal = self.recomputer.read(record)
             if isinstance(signal, Signal) and self.outputs.answer_for(record.offset, signal) is not None:
