@@ -1,5 +1,6 @@
 """The commands for those who look at what was decided: replay, export."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from app.errors import UserError
 def add_commands(commands: typer.Typer) -> None:
     """Add them to the command `sizer`."""
     commands.command()(replay)
+    commands.command()(export)
 
 
 def replay(
@@ -56,6 +58,43 @@ def replay(
 
     span = Span(_time("--since", since), _time("--until", until), from_offset, to_offset)
     raise SystemExit(run_replay(source, portfolio, span, state, save_state, as_json=as_json))
+
+
+class ExportFormat(StrEnum):
+    """How an export is written."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    DUCKDB = "duckdb"
+    JSONL = "jsonl"
+
+
+def export(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to, or to add to.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="jsonl: raw records.")] = ExportFormat.PARQUET,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
+    ] = None,
+) -> None:
+    """Write what is in the topics to files: typed tables for pandas, Polars and DuckDB, or the raw records.
+
+    The tables are signals, fills, sized_orders, phase_events, dlq, and trades, one row for each closed trade; their
+    columns are in docs/tables.md. A second run into the same folder adds what is new. A run that is ended has written
+    nothing that counts. `--format jsonl` keeps the records to the byte, so that all else can be done offline.
+
+    For example, from Kafka, and the same offline:
+
+      sizer export --out ./tables
+
+      sizer export --format jsonl --out ./raw
+
+      sizer export --from ./raw --format duckdb --out ./database
+    """
+    from app.replay.replay_command import run_export
+
+    raise SystemExit(run_export(source, form.value, out))
 
 
 def _time(option: str, text: str | None) -> int | None:

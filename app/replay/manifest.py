@@ -25,7 +25,7 @@ class _Model(BaseModel):
 
 
 class File(_Model):
-    """A file of records of one topic or table and one partition."""
+    """A file of records of one topic and one partition."""
 
     name: str
     """Within the folder."""
@@ -39,13 +39,23 @@ class File(_Model):
 
 
 class Part(_Model):
-    """What the folder holds of a topic or table and one partition."""
+    """What the folder holds of a topic and one partition."""
 
     start: int
     """The topic's first offset when the export began: above 0 what was before had been deleted."""
     next: int
     """The next export goes on here."""
     files: list[File]
+
+
+class TableFile(_Model):
+    """A file with rows of a table."""
+
+    name: str
+    """Within the folder."""
+    rows: int
+    bytes: int
+    sha256: str
 
 
 class Place(_Model):
@@ -66,12 +76,18 @@ class Manifest(_Model):
     topics: dict[str, str]
     """Real names by logical name."""
     topic_ids: dict[str, str]
-    parts: dict[str, list[Part]]
-    """By topic or table; one for each partition."""
+    parts: dict[str, list[Part]] = {}
+    """Of raw records: by topic, one for each partition."""
     places: list[Place] = []
-    """One for each partition; of raw records only."""
-    state: File | None = None
-    """The walk that trades go on from."""
+    """Of raw records: one for each partition."""
+    runs: int = 0
+    """Of tables: how many exports have written to them."""
+    offsets: list[dict[str, int]] = []
+    """Of tables: up to where they have the topics, for each partition."""
+    tables: dict[str, list[TableFile]] = {}
+    """The files of each table."""
+    state: str | None = None
+    """Of tables: the file with the state that the next export goes on from."""
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -22,6 +22,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Record], Item]]] = {
     SIGNALS_DLQ: ("dead letter", published.read_dead_letter),
     FILLS_DLQ: ("dead letter", published.read_dead_letter),
 }
+Seen = Callable[[Item], None]
 _Key = tuple[Any, ...]
 More = Callable[[str], bool]
 """Asked for records of a topic, by logical name: feeds some and tells whether there were any."""
@@ -81,17 +82,20 @@ class Outputs:
         *,
         is_resumed: bool = False,
         remembers_ids: bool = True,
+        seen: Seen | None = None,
     ) -> None:
         """Begin with nothing.
 
         `starts`: the first offset that a topic still has, by logical name; 0 if not given. `more`: asked for records
         of a topic when what is looked for was not fed. `is_resumed`: the recomputation knows what was before.
-        `remembers_ids`: find order ids that were published twice, at the price of remembering them all.
+        `remembers_ids`: find order ids that were published twice, at the price of remembering them all. `seen`: told
+        of each record that can be read.
         """
         self._journal = journal
         self._more = more
         self._is_resumed = is_resumed
         self._remembers_ids = remembers_ids
+        self._seen = seen
         self._starts = starts
         self._round = 0
         self._filed: dict[str, dict[_Key, _Filed]] = {topic: {} for topic in _KINDS}
@@ -116,6 +120,8 @@ class Outputs:
             self._journal.orders += 1
         try:
             item = read(record)
+            if self._seen is not None:
+                self._seen(item)
             if isinstance(item, Answer):
                 self._feed_answer(item)
             elif isinstance(item, Event):

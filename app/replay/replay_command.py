@@ -1,14 +1,18 @@
 """`sizer replay` and `sizer export` as commands: progress, what was found, the exit status."""
 
+import sys
 from pathlib import Path
 
 import orjson
 
 from app.errors import UserError
 from app.replay.kafka import KafkaSource
+from app.replay.manifest import Format
 from app.replay.raw import RawFolder
+from app.replay.raw_export import export_raw
 from app.replay.replay import Report, Span, replay
 from app.replay.source import Source
+from app.replay.table_export import export_tables
 from app.replay.watching import watched
 from app.settings import load_settings
 
@@ -46,6 +50,21 @@ def run_replay(
     if not report.is_identical:
         return DIFFERENT
     return IDENTICAL if report.is_complete else INCOMPLETE
+
+
+def run_export(folder: Path | None, table_format: Format, out: Path) -> int:
+    """Export, say what is new and return the exit status. Raises UserError if it cannot be done."""
+    source = source_of(folder)
+    with watched("export") as progress:
+        if table_format == "jsonl":
+            exported = export_raw(source, out, progress)
+        else:
+            exported = export_tables(source, out, table_format, progress)
+    for name, count in exported.records.items():
+        print(f"{name}: {count:,} new")
+    for note in exported.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return IDENTICAL
 
 
 def _document(report: Report) -> str:

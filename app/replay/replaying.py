@@ -10,6 +10,7 @@ from app.errors import UserError
 from app.processor import Change, MemoryStore
 from app.replay.findings import Audit, Journal
 from app.replay.history import TOPICS
+from app.replay.outputs import Seen
 from app.replay.source import PartitionLog, Source
 from app.replay.steps import Step
 from app.replay.trades import TradeBook
@@ -53,8 +54,12 @@ class PartitionReplay:
         trades: bool = False,
         portfolio: str | None = None,
         progress: Progress | None = None,
+        seen: Seen | None = None,
     ) -> None:
-        """`resume`: go on from there. `trades`: put closed trades together. `portfolio`: walk over no other.
+        """Begin where the log does, or go on from a snapshot, `resume`.
+
+        `trades`: put closed trades together. `portfolio`: walk over no other. `seen`: told of each output that can be
+        read, in the order of its topic.
 
         Raises UserError if the source does not reach back to the snapshot, or it has no trades.
         """
@@ -82,6 +87,7 @@ class PartitionReplay:
             portfolio=portfolio,
             remembers_ids=False,
             more=self._more,
+            seen=seen,
         )
         for policy in () if resume is None else resume.policies:
             self._walk.outputs.announce(Policy(_parameters(policy)))
@@ -111,6 +117,11 @@ class PartitionReplay:
     def journal(self) -> Journal:
         """Where what is found is taken down, step by step."""
         return self._walk.journal
+
+    @property
+    def read(self) -> Mapping[str, int]:
+        """By logical topic: up to where it was read."""
+        return self._next
 
     @property
     def offsets(self) -> Mapping[str, int]:

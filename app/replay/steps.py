@@ -6,7 +6,7 @@ fills had been taken before it (`walk`).
 
 from enum import StrEnum
 
-from app.core.messages import Fill, Refused, Signal
+from app.core.messages import Fill, Refused, Signal, SizedOrder
 from app.core.policy import Policy
 from app.core.state import Order
 from app.processor import Outcome, Record
@@ -91,6 +91,11 @@ class Step:
             return None
         portfolio = self._cause.held.portfolio if isinstance(self._cause, FillCause) else self._cause.decided.portfolio
         return self._recomputer.known_policy(portfolio.policy_id)
+
+    @property
+    def sized_order(self) -> SizedOrder | None:
+        """The recomputed answer to a signal, None if it gets none."""
+        return self._cause.decided.sized_order if isinstance(self._cause, SignalCause) else None
 
     @property
     def effect(self) -> Effect | None:

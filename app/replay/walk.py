@@ -15,7 +15,7 @@ from app.core.policy import TABLE_POLICY
 from app.processor import Change, MemoryStore, Record, rows
 from app.processor.dead_letter import CODE_HEADER
 from app.replay.findings import Audit, Journal
-from app.replay.outputs import Match, More, Outputs
+from app.replay.outputs import Match, More, Outputs, Seen
 from app.replay.published import Answer
 from app.replay.recompute import Recomputer
 from app.replay.steps import Status, Step
@@ -61,18 +61,20 @@ class Walk:
         portfolio: str | None = None,
         remembers_ids: bool = True,
         more: More = _nothing_more,
+        seen: Seen | None = None,
     ) -> None:
         """Begin where the topics do, or where `store` stands.
 
         `starts`: the first offset that each topic still has; where one is not 0, portfolios that began before cannot be
         recomputed. `store`: the rows of a walk that came so far; then the starts do not matter. `trades`: to be kept.
-        `portfolio`: only this one is walked over. Raises UserError if the store is of another count of partitions.
+        `portfolio`: only this one is walked over. `seen`: told of each output that can be read. Raises UserError if the
+        store is of another count of partitions.
         """
         self.desk = desk
         self.journal = Journal(desk.partition, desk.topic_names)
         self.starts: Mapping[str, int] = starts or {}
         self.outputs = Outputs(
-            self.journal, self.starts, more, is_resumed=store is not None, remembers_ids=remembers_ids
+            self.journal, self.starts, more, is_resumed=store is not None, remembers_ids=remembers_ids, seen=seen
         )
         self.recomputer = Recomputer(
             desk.partition,
