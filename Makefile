@@ -6,12 +6,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 MINUTES ?= 60
 
-.PHONY: help setup dev demo test check format faults simulation fuzz bench bench-quick bench-guard lock clean
+.PHONY: help setup analysts dev demo test check format faults simulation fuzz bench bench-quick bench-guard lock clean
 
 help:
 	@echo "make demo    a live demo on a real Kafka (about a minute)"
 	@echo "make test    the whole test suite"
 	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
+	@echo "make analysts   what \`sizer export\` needs for tables, too"
 	@echo "make check   format, lint, types, import floors"
 	@echo "make bench   speed, as ratios within one run (about an hour); python -m bench.publish puts it into docs"
 	@echo "make bench-quick   the same in under five minutes, one line at the end"
@@ -20,6 +21,8 @@ help:
 	@echo "make faults, make simulation, make fuzz   look for what breaks a promise, for MINUTES=60"
 
 setup: .venv/.run
+
+analysts: .venv/.analysts
 
 dev: .venv/.dev
 
@@ -31,6 +34,11 @@ dev: .venv/.dev
 	@echo "installing the locked requirements"
 	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/run.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.analysts: .venv/.run requirements/analysts.txt
+	@echo "installing the locked requirements for tables"
+	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/analysts.txt
 	@touch $@
 
 .venv/.dev: .venv/.run requirements/dev.txt
@@ -84,7 +92,8 @@ LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --universal -
 
 lock: dev
 	$(LOCK) --output-file requirements/run.txt
-	$(LOCK) --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(LOCK) --extra analysts --constraint requirements/run.txt --output-file requirements/analysts.txt
+	$(LOCK) --extra analysts --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	$(BIN)/uv pip compile requirements/quix.in --universal --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --python-version 3.11 --quiet --output-file requirements/quix.txt
 

@@ -53,8 +53,8 @@ def replay(
 
       sizer replay --from ./raw --state january.state --json
     """
-    from app.replay.replay import Span
     from app.replay.replay_command import run_replay
+    from app.replay.verdict import Span
 
     span = Span(_time("--since", since), _time("--until", until), from_offset, to_offset)
     raise SystemExit(run_replay(source, portfolio, span, state, save_state, as_json=as_json))

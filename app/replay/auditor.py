@@ -14,7 +14,7 @@ from app.replay.findings import Audit, Journal
 from app.replay.kept import Comparison, Difference, Rows, read_partition_row
 from app.replay.outputs import made
 from app.replay.published import Event
-from app.replay.steps import Step
+from app.replay.step import Step
 from app.replay.walk import Desk, Positions, Walk
 from app.topics import PHASE_EVENTS, SIZED_ORDERS
 

@@ -10,7 +10,7 @@ from app.replay.tables import BYTES, PLACE_TIME, Column, TableSchema
 if TYPE_CHECKING:
     import duckdb
 
-_MEMORY = "256MB"
+_LEAN: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": "256MB"}
 _WRITERS = {
     "parquet": "FORMAT parquet, COMPRESSION zstd",
     "csv": "FORMAT csv, HEADER true",
@@ -18,8 +18,10 @@ _WRITERS = {
 TableFormat = Literal["parquet", "csv"]
 
 
-def connect(database: str = ":memory:", *, read_only: bool = False) -> "duckdb.DuckDBPyConnection":
-    """Return a connection that counts in UTC, one thread, with little memory.
+def connect(
+    database: str = ":memory:", *, is_lean: bool = True, read_only: bool = False
+) -> "duckdb.DuckDBPyConnection":
+    """Return a connection that counts in UTC. `is_lean`: one thread and little memory, as one of many processes.
 
     Raises UserError if DuckDB is not installed or the file is none of its.
     """
@@ -29,9 +31,8 @@ def connect(database: str = ":memory:", *, read_only: bool = False) -> "duckdb.D
         raise UserError(
             "tables need DuckDB, which is not installed: run `make analysts`, or install position-sizer[analysts]"
         ) from None
-    config: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": _MEMORY}
     try:
-        connection = duckdb.connect(database, read_only=read_only, config=config)
+        connection = duckdb.connect(database, read_only=read_only, config=_LEAN if is_lean else {})
     except duckdb.Error as error:
         raise UserError(f"{database}: cannot be opened as a DuckDB database: {str(error).splitlines()[0]}") from None
     connection.execute("SET TimeZone = 'UTC'")

@@ -10,9 +10,9 @@ from app.replay.kafka import KafkaSource
 from app.replay.manifest import Format
 from app.replay.raw import RawFolder
 from app.replay.raw_export import export_raw
-from app.replay.replay import Report, Span, replay
 from app.replay.source import Source
 from app.replay.table_export import export_tables
+from app.replay.verdict import Report, Span, replay
 from app.replay.watching import watched
 from app.settings import load_settings
 

@@ -12,13 +12,17 @@ from app.replay.findings import Audit, Journal
 from app.replay.history import TOPICS
 from app.replay.outputs import Seen
 from app.replay.source import PartitionLog, Source
-from app.replay.steps import Step
+from app.replay.step import Step
 from app.replay.trades import TradeBook
 from app.replay.walk import Desk, Walk
 from app.topics import INPUTS, OUTPUTS
 
 Progress = Callable[[int], None]
 """Called now and then with how many records more were read."""
+
+
+def no_progress(_: int) -> None:
+    """Take note of nothing: nobody watches."""
 
 
 class Snapshot(NamedTuple):
@@ -53,7 +57,7 @@ class PartitionReplay:
         resume: Snapshot | None = None,
         trades: bool = False,
         portfolio: str | None = None,
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
         seen: Seen | None = None,
     ) -> None:
         """Begin where the log does, or go on from a snapshot, `resume`.
@@ -150,8 +154,7 @@ class PartitionReplay:
         for record in records:
             self._walk.feed(record)
         self._next[topic] = records[-1].offset + 1
-        if self._progress is not None:
-            self._progress(len(records))
+        self._progress(len(records))
         return True
 
     def _note(self, names: Mapping[str, str], *, is_resumed: bool) -> None:

@@ -17,7 +17,7 @@ from app.processor import Record
 from app.processor.dead_letter import CODE_HEADER, MESSAGE_HEADER
 from app.replay.outputs import Item
 from app.replay.published import Answer, DeadLetter, Event
-from app.replay.steps import Status, Step
+from app.replay.step import Status, Step
 from app.replay.tables import SCHEMAS
 from app.replay.trades import Trade
 from app.topics import FILLS, PHASE_EVENTS, SIGNALS, SIZED_ORDERS

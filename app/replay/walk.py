@@ -18,7 +18,7 @@ from app.replay.findings import Audit, Journal
 from app.replay.outputs import Match, More, Outputs, Seen
 from app.replay.published import Answer
 from app.replay.recompute import Recomputer
-from app.replay.steps import Status, Step
+from app.replay.step import Status, Step
 from app.replay.trades import TradeBook
 from app.topics import FILLS, FILLS_DLQ, INPUTS, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 

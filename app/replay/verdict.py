@@ -9,10 +9,10 @@ from app.errors import UserError
 from app.processor.partitioners import partitioner
 from app.replay.findings import Finding, Journal
 from app.replay.parallel import each_partition
-from app.replay.replaying import PartitionReplay, Progress
+from app.replay.replaying import PartitionReplay, Progress, no_progress
 from app.replay.source import BrokenSourceError, Source
 from app.replay.state_file import check_state, head_of, join_parts, read_head, read_snapshot, write_part
-from app.replay.steps import Status, Step
+from app.replay.step import Status, Step
 from app.topics import INPUTS, PHASE_EVENTS, SIGNALS, SIZED_ORDERS
 
 
@@ -104,10 +104,6 @@ class Order(NamedTuple):
     save_state: Path | None = None
 
 
-def _no_progress(_: int) -> None:
-    """Nobody watches."""
-
-
 def replay(
     source: Source,
     *,
@@ -115,7 +111,7 @@ def replay(
     span: Span = Span(),  # noqa: B008 - a value, never changed
     state: Path | None = None,
     save_state: Path | None = None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
     processes: int | None = None,
 ) -> Report:
     """Recompute a history and compare it with what was published.
