@@ -192,7 +192,10 @@ class Outputs:
 
     def waits(self, topic: str) -> bool:
         """Tell whether something of a topic waits, or comes."""
-        return bool(self._filed[topic]) or (self._more(topic) and self.waits(topic))
+        filed = self._filed[topic]
+        while not filed and self._more(topic):
+            pass
+        return bool(filed)
 
     def expect_answer(self, produced: Produced, answer: Answer | None, cause: Record) -> Match:
         """Compare an answer with the recomputed one. `answer`: the published one, None if there is none."""

@@ -114,7 +114,7 @@ def check_state(path: Path, head: StateHead, source: Source, policy: str = AS_RE
     ]
     told += [(f"topic {topic}", name, source.topic_names[topic]) for topic, name in head.topics.items()]
     told += [
-        (f"the id of topic {head.topics[topic]}", known, source.topic_ids.get(topic, known))
+        (f"id of topic {head.topics[topic]}", known, source.topic_ids.get(topic, known))
         for topic, known in head.topic_ids.items()
     ]
     for name, known, found in told:

@@ -129,9 +129,7 @@ class Walk:
         A signal that has none is lost or a repeat, once a later one has its answer. `conclude`: all outcomes of the
         inputs before the limit (None: of all) were fed, or `more` has them.
         """
-        while (self._signals or self._more(SIGNALS)) and (
-            limit is None or self._signals[0].offset < limit.get(SIGNALS, 0)
-        ):
+        while self._comes(SIGNALS) and (limit is None or self._signals[0].offset < limit.get(SIGNALS, 0)):
             if not (yield from self._signal(self._signals[0], conclude=conclude)):
                 return
             self._signals.popleft()
@@ -140,9 +138,7 @@ class Walk:
 
     def steps_of_events(self) -> Iterator[Step]:
         """Replay the fills that follow, as long as something published waits that only fills cause."""
-        while (self.outputs.waits(PHASE_EVENTS) or self.outputs.waits(FILLS_DLQ)) and (
-            self._fills or self._more(FILLS)
-        ):
+        while (self.outputs.waits(PHASE_EVENTS) or self.outputs.waits(FILLS_DLQ)) and self._comes(FILLS):
             yield from self._take_fills(self._fills[0].offset)
 
     def audit(self) -> Audit:
@@ -160,6 +156,14 @@ class Walk:
         if not self.outputs.is_truncated:
             return True
         return key.partition(rows.SEPARATOR)[0].decode("utf-8", "replace") in self.outputs.opened
+
+    def _comes(self, topic: str) -> bool:
+        """Tell whether an input waits, or comes."""
+        queue = self._fills if topic == FILLS else self._signals
+        while not queue:
+            if not self._more(topic):
+                return False
+        return True
 
     def _signal(self, record: Record, *, conclude: bool) -> Generator[Step, None, bool]:
         """Replay a signal; return False if its outcome is not known yet."""
@@ -235,7 +239,7 @@ class Walk:
 
     def _take_fills(self, last: int | None) -> Iterator[Step]:
         """Replay the fills up to an offset, all if it is None."""
-        while (self._fills or self._more(FILLS)) and (last is None or self._fills[0].offset <= last):
+        while self._comes(FILLS) and (last is None or self._fills[0].offset <= last):
             record = self._fills.popleft()
             if self._portfolio is not None and record.key != self._portfolio:
                 self.recomputer.pass_over(FILLS, record.offset)
