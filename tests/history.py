@@ -203,7 +203,11 @@ class MemoryLog:
 
     def pull(self, starts: Mapping[str, int]) -> Any:
         left = {
-            topic: [record for record in log if record.offset >= max(starts.get(topic, 0), self.starts[topic])]
+            topic: [
+                record._replace(partition=self.partition)
+                for record in log
+                if record.offset >= max(starts.get(topic, 0), self.starts[topic])
+            ]
             for topic, log in self._records.items()
         }
 
