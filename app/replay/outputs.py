@@ -236,7 +236,9 @@ class Outputs:
     def excuse(self, cause: Record, message: Signal | Fill) -> None:
         """Pass over whatever was published for an input record that cannot be recomputed."""
         self._journal.unprovable += 1
-        self._filed[f"{cause.topic}.dlq"].pop((cause.offset,), None)
+        letters = f"{cause.topic}.dlq"
+        self.dead_letter(letters, cause.offset)
+        self._filed[letters].pop((cause.offset,), None)
         if isinstance(message, Signal):
             self._filed[SIZED_ORDERS].pop((cause.offset, message.portfolio_id, message.signal_id), None)
 

@@ -50,8 +50,9 @@ def each_partition(
                 raise UserError(
                     "a process that replayed a partition was killed, perhaps for want of memory: use fewer at a time"
                 ) from None
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     finally:
         queue.put(None)
         listener.join()
