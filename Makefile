@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 MINUTES ?= 60
 
-.PHONY: help setup dev demo test check check-deploy sbom strimzi format schemas faults simulation fuzz bench bench-quick \
-	bench-guard lock clean
+.PHONY: help setup analysts dev demo test check check-deploy sbom strimzi format schemas faults simulation fuzz bench \
+	bench-quick bench-guard lock clean
 
 help:
 	@echo "make demo    a live demo on a real Kafka (a minute or two; PYTHON=python3.13 for another Python)"
 	@echo "make test    the whole test suite"
 	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
+	@echo "make analysts   what \`sizer export\` needs for tables, too"
 	@echo "make dev     the set-up with the tools for developing"
 	@echo "make check   format, lint, types, import floors; make format mends the first two"
 	@echo "make schemas write schemas/ from app/codecs/records.py"
@@ -27,6 +28,8 @@ help:
 
 setup: .venv/.run
 
+analysts: .venv/.analysts
+
 dev: .venv/.dev
 
 .venv/bin/python:
@@ -37,6 +40,11 @@ dev: .venv/.dev
 	@echo "installing the locked requirements"
 	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/run.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.analysts: .venv/.run requirements/analysts.txt
+	@echo "installing the locked requirements for tables"
+	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/analysts.txt
 	@touch $@
 
 .venv/.dev: .venv/.run requirements/dev.txt
@@ -120,7 +128,8 @@ LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --universal -
 
 lock: dev
 	$(LOCK) --output-file requirements/run.txt
-	$(LOCK) --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(LOCK) --extra analysts --constraint requirements/run.txt --output-file requirements/analysts.txt
+	$(LOCK) --extra analysts --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	$(BIN)/uv pip compile requirements/quix.in --universal --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --python-version 3.11 --quiet --output-file requirements/quix.txt
 	$(BIN)/uv pip compile requirements/deploy.in --universal --generate-hashes --no-emit-index-url --no-annotate \

@@ -67,11 +67,16 @@ class Order(NamedTuple):
 class Workload:
     """Makes records; equal seeds and equal calls make equal records, but for the times."""
 
-    def __init__(self, seed: int, partitions: int, now: int, portfolios: int = PORTFOLIOS) -> None:
-        """`now`: microseconds since the epoch; every signal is generated within the hour before it."""
+    def __init__(
+        self, seed: int, partitions: int, now: int, portfolios: int = PORTFOLIOS, first_serial: int = 0
+    ) -> None:
+        """`now`: microseconds since the epoch; every signal is generated within the hour before it.
+
+        `first_serial`: ids have numbers behind it.
+        """
         self._random = random.Random(seed)
         self._now = now
-        self._serial = 0
+        self._serial = first_serial
         self._portfolios = range(portfolios)
         self._activity = _zipf(portfolios)
         partition_of = partitioner("murmur2", partitions)

@@ -1,6 +1,8 @@
 """A partition's history as a worker makes it, in memory: what came in, what was published, what is kept."""
 
 import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -11,11 +13,13 @@ from app.core.policy import TABLE_POLICY, Policy
 from app.processor import TABLES, MemoryStore, Processor, Record
 from app.processor.partitioners import partitioner
 from app.replay.history import TOPICS, History
-from app.topics import FILLS, SIGNALS, SIZED_ORDERS
+from app.topics import FILLS, INPUTS, OUTPUTS, SIGNALS, SIZED_ORDERS
 
 NOON = 1_767_614_400_000_000
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
+PULLED = 7
+"""Records at a time, so that reading ahead is exercised."""
 NAMES = {topic: f"desk.{topic}" for topic in TOPICS}
 
 
@@ -63,7 +67,8 @@ class Recorder:
     def _append(self, topic: str, key: bytes | None, value: bytes | None, headers: Any) -> Record:
         # Markers of transactions take offsets of their own.
         offset = self.records[topic][-1].offset + 1 + (len(self.records[topic]) % 3 == 0) if self.records[topic] else 0
-        record = Record(topic, 0, offset, key, value, tuple(headers))
+        timestamp = -1 if self.now is None else self.now // 1000
+        record = Record(topic, 0, offset, key, value, tuple(headers), timestamp)
         self.records[topic].append(record)
         return record
 
@@ -183,3 +188,68 @@ class Day(Recorder):
             "exec_type": "CANCELED",
             "transact_time": self.now,
         }
+
+
+class MemoryLog:
+    """A partition's history as a source has it."""
+
+    def __init__(
+        self,
+        partition: int,
+        records: dict[str, list[Record]],
+        starts: dict[str, int],
+        taken: Any,
+        settled: dict[str, int] | None,
+    ) -> None:
+        self.partition = partition
+        self.starts = starts
+        self.ends = {topic: (log[-1].offset + 1 if log else starts[topic]) for topic, log in records.items()}
+        self.settled = {topic: self.ends[topic] for topic in OUTPUTS} if settled is None else settled
+        self.taken = {topic: self.ends[topic] for topic in INPUTS} if taken == "all" else taken
+        self._records = records
+
+    def pull(self, starts: Mapping[str, int]) -> Any:
+        left = {
+            topic: [
+                record._replace(partition=self.partition)
+                for record in log
+                if record.offset >= max(starts.get(topic, 0), self.starts[topic])
+            ]
+            for topic, log in self._records.items()
+        }
+
+        def give(topic: str) -> list[Record]:
+            given, left[topic] = left[topic][:PULLED], left[topic][PULLED:]
+            return given
+
+        return give
+
+
+class MemorySource:
+    """Histories, one for each partition, as a source."""
+
+    where = "memory"
+    partitioner = "any"
+    topic_names: Mapping[str, str] = NAMES
+    schemas = None
+
+    def __init__(
+        self,
+        *logs: dict[str, list[Record]],
+        taken: Any = "all",
+        starts: dict[str, int] | None = None,
+        settled: dict[str, int] | None = None,
+    ) -> None:
+        self.logs = logs
+        self.taken = taken
+        self.settled = settled
+        self.starts = dict.fromkeys(TOPICS, 0) | (starts or {})
+        self.partition_count = len(logs)
+        self.topic_ids: dict[str, str] = {topic: f"id-of-{topic}" for topic in TOPICS}
+
+    def schema_text(self, schema_id: int) -> str | None:
+        return None
+
+    @contextmanager
+    def open(self, partition: int) -> Iterator[MemoryLog]:
+        yield MemoryLog(partition, self.logs[partition], self.starts, self.taken, self.settled)

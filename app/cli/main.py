@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.cli.analysts import add_commands
 from app.errors import UserError
 
 USER_ERROR = 2
@@ -292,6 +293,9 @@ def demo(
     from app.demo import run_demo
 
     raise SystemExit(run_demo(keep=keep, wire_format=wire_format))
+
+
+add_commands(commands)
 
 
 def main() -> None:

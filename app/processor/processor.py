@@ -37,6 +37,8 @@ class Processor:
     calls `committed()`.
     """
 
+    state_type: type[PartitionState] = PartitionState
+
     def __init__(
         self,
         partition: int,
@@ -69,7 +71,7 @@ class Processor:
         decoder = decoder or Decoder()
         self._decode_signal, self._decode_fill = decoder.signal, decoder.fill
         self._encode_sized_order, self._encode_phase_event = encoders
-        self._state = PartitionState(store, partition_count)
+        self._state = self.state_type(store, partition_count)
 
     @property
     def positions(self) -> Mapping[str, int]:
@@ -101,18 +103,30 @@ class Processor:
         Raises SchemaPending where a schema has to be fetched first: nothing has happened, and the record is to be
         processed again.
         """
-        topic, _, offset, _, value, _ = record
+        message = self.read(record)
+        if isinstance(message, Refused):
+            return self.refuse(record, message)
+        return self.take(record, message, clock)
+
+    def read(self, record: Record) -> Signal | Fill | Refused:
+        """Return what a record says, or why it is bad whatever was before. Nothing is taken yet.
+
+        Raises SchemaPending.
+        """
+        topic, _, _, _, value, _, _ = record
         message: Signal | Fill
-        refused = None
         try:
             message = self._decode_fill(value) if topic == FILLS else self._decode_signal(value)
             self._check_key(record, message.portfolio_id)
         except BadRecord as bad:
-            refused = Refused(bad.code, bad.message)
-        self._state.take(topic, offset)
+            return Refused(bad.code, bad.message)
+        return message
+
+    def take(self, record: Record, message: Signal | Fill, clock: int | None) -> Outcome:
+        """Process a record that `read` has read: `process` is both."""
+        topic = record.topic
+        self._state.take(topic, record.offset)
         self.counters[topic] += 1
-        if refused is not None:
-            return self._refuse(record, refused)
         if isinstance(message, Fill):
             outcome = self._fill(record, message)
         else:
@@ -120,6 +134,12 @@ class Processor:
         if outcome.ignored is not None:
             self.counters[f"IGNORED.{outcome.ignored}"] += 1
         return outcome
+
+    def refuse(self, record: Record, refused: Refused) -> Outcome:
+        """Process a record that `read` refused."""
+        self._state.take(record.topic, record.offset)
+        self.counters[record.topic] += 1
+        return self._refuse(record, refused)
 
     def advance(self, topic: str, position: int) -> None:
         """Move a position over offsets that hold no record (transaction markers, aborted records); never back."""

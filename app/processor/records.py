@@ -9,7 +9,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Record(NamedTuple):
-    """A record of `signals` or `fills`."""
+    """A record of a topic."""
 
     topic: str
     partition: int
@@ -17,6 +17,8 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    timestamp: int = -1
+    """The topic's, in milliseconds since the epoch; -1: not known. Event time is in the value; no rule asks this."""
 
 
 class Produced(NamedTuple):

@@ -42,6 +42,10 @@ class MemoryStore:
         rows = self._tables[table]
         return ((key, rows[key]) for key in rows.irange(start))
 
+    def rows(self) -> Iterator[Change]:
+        """Iterate over all rows, table by table. The store must not be written meanwhile."""
+        return (Change(table, key, value) for table, rows in self._tables.items() for key, value in rows.items())
+
     def write(self, changes: Iterable[Change]) -> None:
         """Write or delete rows."""
         for table, key, value in changes:

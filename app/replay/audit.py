@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from app.replay.auditor import Auditor
 from app.replay.findings import Audit, Finding
 from app.replay.history import History
+from app.replay.walk import Desk
 from app.topics import INPUTS, OUTPUTS
 
 __all__ = ["Audit", "Finding", "audit"]
@@ -22,7 +23,7 @@ def audit(
     `topic_names`: real names of the topics by logical name, of the inputs at least. `rows`: all live rows by table, of
     the changelogs or of a local store, at whatever positions they stand; None: the state (I4) is not judged.
     """
-    auditor = Auditor(history.partition, partition_count, partitioner_name, topic_names)
+    auditor = Auditor(Desk(history.partition, partition_count, partitioner_name, topic_names))
     for topic in (*OUTPUTS, *INPUTS):
         for record in history.records[topic]:
             auditor.feed(record)

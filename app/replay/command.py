@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.errors import UserError
 from app.replay.findings import INVARIANTS, Audit, Finding
+from app.replay.kafka import Topics
 from app.replay.reading import StoppedError, partition_reader
-from app.replay.verify import Topics, Verification, verify_partitions
+from app.replay.verify import Verification, verify_partitions
 from app.settings import Settings
 
 _ROUND_SECONDS = 1.0

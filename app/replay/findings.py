@@ -17,6 +17,18 @@ INVARIANTS = {
 }
 
 
+class FieldDifference(NamedTuple):
+    """In what a published record is not as recomputed."""
+
+    field: str
+    """A field of the value, `key`, `value` as a whole, or `header NAME`."""
+    published: str | None
+    recomputed: str | None
+
+    def __str__(self) -> str:
+        return f"{self.field} is {self.published}, recomputed {self.recomputed}"
+
+
 class Finding(NamedTuple):
     """One break of an invariant."""
 
@@ -25,6 +37,11 @@ class Finding(NamedTuple):
     partition: int
     text: str
     """For people: topic, offset, what was expected and what was found."""
+    topic: str | None = None
+    """Real name of the topic of the record that it is about; None where it is about the state."""
+    offset: int | None = None
+    differences: tuple[FieldDifference, ...] = ()
+    """Of a published record that is not as recomputed."""
 
 
 class Audit(NamedTuple):
@@ -87,14 +104,18 @@ class Journal:
         """Return the place of a record."""
         return f"{self.name(record.topic)}, partition {self.partition}, offset {record.offset}"
 
-    def find(self, invariant: str, record: Record, text: str) -> None:
+    def find(self, invariant: str, record: Record, text: str, differences: tuple[FieldDifference, ...] = ()) -> None:
         """Take down a finding about a record."""
-        self.find_elsewhere(invariant, f"{self.where(record)}: {text}")
+        place = self.name(record.topic), record.offset
+        self._take(Finding(invariant, self.partition, f"{self.where(record)}: {text}", *place, differences))
 
     def find_elsewhere(self, invariant: str, text: str) -> None:
         """Take down a finding; the text says where."""
+        self._take(Finding(invariant, self.partition, text))
+
+    def _take(self, finding: Finding) -> None:
         if len(self.findings) < MAXIMUM_FINDINGS:
-            self.findings.append(Finding(invariant, self.partition, text))
+            self.findings.append(finding)
         else:
             self._untold += 1
 

@@ -1,21 +1,22 @@
 """The published side of an audit: what the output topics hold, held against what they should."""
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from app.codecs import WriterSchemas
-from app.codecs.output import in_format_of, read_output
+from app.codecs.output import in_format_of
 from app.codecs.records import TOPIC_RECORDS
-from app.core.messages import Signal
+from app.core.messages import Fill, Signal
 from app.core.policy import TABLE_POLICY, Policy
 from app.processor import Produced, Record
 from app.processor.dead_letter import CODE_HEADER, MESSAGE_HEADER
 from app.replay import published
 from app.replay.findings import Journal
-from app.replay.published import Answer, DeadLetter, Event, MalformedError, shown
+from app.replay.matching import Match, differences_of, made
+from app.replay.published import Answer, DeadLetter, Event, Item, MalformedError, shown
 from app.topics import FILLS_DLQ, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
 
-_Item = Answer | Event | DeadLetter
 _KINDS = {
     SIZED_ORDERS: "sized order",
     PHASE_EVENTS: "phase event",
@@ -23,12 +24,18 @@ _KINDS = {
     FILLS_DLQ: "dead letter",
 }
 _Key = tuple[Any, ...]
+Seen = Callable[[Item], None]
+"""Told of each published record that can be read."""
+More = Callable[[str], bool]
+"""Asked for records of a topic, by logical name: feeds some and tells whether there were any."""
+_LOOK_AHEAD = 100
+_EVENTS_AHEAD = 10_000
 
 
 class _Filed(NamedTuple):
     """A record that nothing has asked for yet, and in which round of reading it came."""
 
-    item: _Item
+    item: Item
     round: int
 
 
@@ -53,16 +60,36 @@ class _Sequence:
 class Outputs:
     """Published records wait here until the recomputation asks for them, by what caused them."""
 
-    def __init__(self, journal: Journal, starts: Mapping[str, int], schemas: WriterSchemas | None) -> None:
-        """Begin with nothing. `starts`: the first offset that a topic still has, by logical name; 0 if not given.
+    def __init__(
+        self,
+        journal: Journal,
+        starts: Mapping[str, int],
+        more: More,
+        schemas: WriterSchemas | None,
+        *,
+        is_resumed: bool = False,
+        remembers_ids: bool = True,
+        seen: Seen | None = None,
+    ) -> None:
+        """Begin with nothing.
 
-        `schemas`: of the registry that answers may be numbered by; None: numbers are not looked at.
+        `starts`: the first offset that a topic still has, by logical name; 0 if not given. `more`: asked for records
+        of a topic when what is looked for was not fed. `schemas`: of the registry that answers may be numbered by;
+        None: numbers are not looked at. `is_resumed`: the recomputation knows what was before.
+        `remembers_ids`: find order ids that were published twice, at the price of remembering them all. `seen`: told
+        of each record that can be read.
         """
         self._journal = journal
+        self._more = more
         self._schemas = schemas
+        self._is_resumed = is_resumed
+        self._remembers_ids = remembers_ids
+        self._seen = seen
         self._starts = starts
         self._round = 0
         self._filed: dict[str, dict[_Key, _Filed]] = {topic: {} for topic in _KINDS}
+        self._fed = {topic: deque[int](maxlen=_LOOK_AHEAD) for topic in (SIZED_ORDERS, SIGNALS_DLQ, FILLS_DLQ)}
+        """Offsets of the causes of what was fed last, of the topics whose records name them."""
         self._last: dict[str, int] = {}
         self._ids: dict[str, tuple[int, int]] = {}
         """By order id: digest and offset of its first record."""
@@ -81,16 +108,19 @@ class Outputs:
             self._journal.orders += 1
         try:
             item = self._read(record)
+            if self._seen is not None:
+                self._seen(item)
             if isinstance(item, Answer):
                 self._feed_answer(item)
             elif isinstance(item, Event):
                 self._feed_event(item)
             else:
+                self._fed[record.topic].append(item.offset)
                 self._file(record.topic, (item.offset,), item)
         except MalformedError as error:
             self._journal.find("I1", record, f"this is no {_KINDS[record.topic]}: {error}: {shown(record.value)}")
 
-    def _read(self, record: Record) -> _Item:
+    def _read(self, record: Record) -> Item:
         if record.topic == SIZED_ORDERS:
             return published.read_answer(record, self._schemas)
         if record.topic == PHASE_EVENTS:
@@ -99,6 +129,7 @@ class Outputs:
 
     def policy(self, policy_id: str) -> Policy | None:
         """Return a policy that a phase event announced."""
+        self._read_ahead(lambda: policy_id in self._policies)
         return self._policies.get(policy_id)
 
     def was_published(self, order_id: str) -> bool:
@@ -107,8 +138,8 @@ class Outputs:
 
     def answer_for(self, offset: int, signal: Signal) -> Answer | None:
         """Return the answer to the signal at an offset."""
-        filed = self._filed[SIZED_ORDERS].get((offset, signal.portfolio_id, signal.signal_id))
-        return None if filed is None else filed.item  # type: ignore[return-value]  # by topic
+        key = (offset, signal.portfolio_id, signal.signal_id)
+        return self._find(SIZED_ORDERS, key, offset)  # type: ignore[return-value]  # by topic
 
     def next_sequence(self, portfolio_id: str) -> int | None:
         """Return the sequence of a portfolio's next answer, None if none waits."""
@@ -119,8 +150,29 @@ class Outputs:
 
     def dead_letter(self, topic: str, offset: int) -> DeadLetter | None:
         """Return the dead letter of the input record at an offset."""
-        filed = self._filed[topic].get((offset,))
-        return None if filed is None else filed.item  # type: ignore[return-value]  # by topic
+        return self._find(topic, (offset,), offset)  # type: ignore[return-value]  # by topic
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """The policies that phase events announced, and the locked table, by id."""
+        return self._policies
+
+    def announce(self, policy: Policy) -> None:
+        """Take note of a policy that was announced before."""
+        self._policies[policy.policy_id] = policy
+
+    def first_waiting(self, topic: str) -> int | None:
+        """Return the lowest offset of what a topic has and nothing has asked for yet; None if there is nothing."""
+        return min((filed.item.record.offset for filed in self._filed[topic].values()), default=None)
+
+    def follows(self, offset: int) -> bool:
+        """Tell whether a signal behind an offset has an answer or a dead letter."""
+        return any(
+            cause > offset
+            for topic in (SIZED_ORDERS, SIGNALS_DLQ)
+            if self.waits(topic)
+            for cause, *_ in self._filed[topic]
+        )
 
     @property
     def waiting_answers(self) -> int:
@@ -129,57 +181,73 @@ class Outputs:
 
     def has_opening(self, portfolio_id: str) -> bool:
         """Tell whether a portfolio's first phase event waits."""
-        return (portfolio_id, 1) in self._filed[PHASE_EVENTS]
+        key = (portfolio_id, 1)
+        self._read_ahead(lambda: key in self._filed[PHASE_EVENTS])
+        return key in self._filed[PHASE_EVENTS]
 
-    def expect_answer(self, produced: Produced, answer: Answer | None, cause: Record) -> Answer:
-        """Compare an answer with the recomputed one; return it, or the latter if there is none."""
+    def waits(self, topic: str) -> bool:
+        """Tell whether something of a topic waits, or comes."""
+        filed = self._filed[topic]
+        while not filed and self._more(topic):
+            pass
+        return bool(filed)
+
+    def expect_answer(self, produced: Produced, answer: Answer | None, cause: Record) -> Match:
+        """Compare an answer with the recomputed one. `answer`: the published one, None if there is none."""
         if answer is None:
-            made = published.read_answer(_record(produced, cause), None)
-            self._lose(SIZED_ORDERS, f"{made}", cause)
-            return made
+            self._lose(SIZED_ORDERS, f"{published.read_answer(made(produced, cause), None)}", cause)
+            return Match(produced, None)
         self._take(SIZED_ORDERS, _key(answer))
-        if self._compare(produced, answer, cause):
+        match = self._compare(produced, answer, cause)
+        if not match.differences:
             self._journal.recomputed += 1
-        return answer
+        return match
 
-    def expect_event(self, produced: Produced, cause: Record) -> Event:
-        """Compare a phase event with the recomputed one; return it, or the latter if there is none."""
-        made = published.read_event(_record(produced, cause), None)
-        event = self._take(PHASE_EVENTS, (made.portfolio_id, made.sequence))
+    def expect_event(self, produced: Produced, cause: Record) -> Match:
+        """Compare a phase event with the recomputed one."""
+        recomputed = published.read_event(made(produced, cause), None)
+        key = (recomputed.portfolio_id, recomputed.sequence)
+        self._read_ahead(lambda: key in self._filed[PHASE_EVENTS])
+        event = self._take(PHASE_EVENTS, key)
         if event is None:
-            self._lose(PHASE_EVENTS, f"{made}", cause)
-            return made
-        assert isinstance(event, Event)
-        self._compare(produced, event, cause)
-        return event
+            self._lose(PHASE_EVENTS, f"{recomputed}", cause)
+            return Match(produced, None)
+        return self._compare(produced, event, cause)
 
-    def expect_dead_letter(self, produced: Produced, cause: Record) -> None:
+    def expect_dead_letter(self, produced: Produced, cause: Record) -> Match:
         """Compare a dead letter with the recomputed one."""
+        self.dead_letter(produced.topic, cause.offset)
         letter = self._take(produced.topic, (cause.offset,))
         if letter is None:
             headers = dict(produced.headers)
             why = f"{shown(headers[CODE_HEADER])}: {shown(headers[MESSAGE_HEADER])}"
             self._lose(produced.topic, f"dead letter of offset {cause.offset} ({why})", cause)
-        else:
-            self._compare(produced, letter, cause)
+            return Match(produced, None)
+        return self._compare(produced, letter, cause)
 
     def reject(self, answer: Answer, why: str) -> None:
         """Take an answer that should not be there."""
         self._take(SIZED_ORDERS, _key(answer))
         self._journal.find("I1", answer.record, f"{answer} answers a signal that gets none: {why}")
 
-    def excuse(self, cause: Record, signal: Signal | None) -> None:
+    def excuse(self, cause: Record, message: Signal | Fill) -> None:
         """Pass over whatever was published for an input record that cannot be recomputed."""
         self._journal.unprovable += 1
-        self._filed[f"{cause.topic}.dlq"].pop((cause.offset,), None)
-        if signal is not None:
-            self._filed[SIZED_ORDERS].pop((cause.offset, signal.portfolio_id, signal.signal_id), None)
+        letters = f"{cause.topic}.dlq"
+        self.dead_letter(letters, cause.offset)
+        self._filed[letters].pop((cause.offset,), None)
+        if isinstance(message, Signal):
+            self._filed[SIZED_ORDERS].pop((cause.offset, message.portfolio_id, message.signal_id), None)
 
-    def end_round(self, *, is_last: bool = False) -> bool:
-        """Report what nothing has asked for since the round before, or at all; tell whether something still waits."""
+    def end_round(self, *, is_last: bool = False, settled: Mapping[str, int] | None = None) -> bool:
+        """Report what nothing has asked for since the round before, or at all; tell whether something still waits.
+
+        `settled`: by topic, from where on nothing is reported yet.
+        """
         for topic, filed in self._filed.items():
             for key, (item, came) in list(filed.items()):
-                if is_last or came < self._round:
+                is_settled = settled is None or item.record.offset < settled[topic]
+                if is_settled and (is_last or came < self._round):
                     del filed[key]
                     if self._is_unprovable(topic, item):
                         self._journal.unprovable += 1
@@ -192,14 +260,37 @@ class Outputs:
         """Tell whether a topic's beginning was deleted and what is asked for may have been there."""
         return self._starts.get(topic, 0) > 0 and topic not in self._last
 
+    def _find(self, topic: str, key: _Key, cause: int) -> Item | None:
+        """Return what was published for the input at offset `cause`, None if it is not there and does not come."""
+        filed, fed = self._filed[topic], self._fed[topic]
+        while key not in filed:
+            # Causes come in order, so what comes later than these answers to later inputs.
+            is_behind = len(fed) == _LOOK_AHEAD and min(fed) > cause
+            if is_behind or not self._more(topic):
+                return None
+        return filed[key].item
+
+    def _read_ahead(self, is_there: Callable[[], bool]) -> None:
+        """Have phase events fed until something is there; it is not to be far ahead."""
+        waiting = self._filed[PHASE_EVENTS]
+        limit = len(waiting) + _EVENTS_AHEAD
+        while not is_there() and len(waiting) < limit and self._more(PHASE_EVENTS):
+            pass
+
     def _feed_answer(self, answer: Answer) -> None:
+        self._fed[SIZED_ORDERS].append(answer.signal_offset)
+        if self._remembers_ids and self._is_repeat(answer):
+            return
+        self._order(SIZED_ORDERS, answer)
+        self._file(SIZED_ORDERS, _key(answer), answer)
+
+    def _is_repeat(self, answer: Answer) -> bool:
         content = hash((answer.record.key, answer.record.value))
         known = self._ids.setdefault(answer.order_id, (content, answer.record.offset))
         if known[1] != answer.record.offset:
             self._repeat(answer, known[1], is_other=known[0] != content)
-            return
-        self._order(SIZED_ORDERS, answer)
-        self._file(SIZED_ORDERS, _key(answer), answer)
+            return True
+        return False
 
     def _repeat(self, answer: Answer, first: int, *, is_other: bool) -> None:
         """Report an order id that comes again."""
@@ -219,7 +310,7 @@ class Outputs:
             self._journal.find("I5", event.record, f"{event}: event_id {event.event_id} is not that of its sequence")
         self._file(PHASE_EVENTS, (event.portfolio_id, event.sequence), event)
 
-    def _file(self, topic: str, key: _Key, item: _Item) -> None:
+    def _file(self, topic: str, key: _Key, item: Item) -> None:
         if key in self._filed[topic]:
             other = self._filed[topic][key].item.record.offset
             self._journal.find("I1", item.record, f"{item} was published already, at offset {other}")
@@ -231,13 +322,13 @@ class Outputs:
         sequences = self._sequences[topic]
         sequence = sequences.get(item.portfolio_id)
         if sequence is None:
-            first = item.sequence if self.is_truncated else 1
+            first = item.sequence if self.is_truncated or self._is_resumed else 1
             sequence = sequences[item.portfolio_id] = _Sequence(first)
         expected = sequence.expected
         if not sequence.take(item.sequence):
             self._journal.find("I5", item.record, f"{item} has sequence {item.sequence}, expected {expected}")
 
-    def _take(self, topic: str, key: _Key) -> _Item | None:
+    def _take(self, topic: str, key: _Key) -> Item | None:
         """Take what waits, and check that it was published in the order of its causes."""
         filed = self._filed[topic].pop(key, None)
         if filed is None:
@@ -255,19 +346,21 @@ class Outputs:
         self._journal.lost += 1
         self._journal.find("I1", cause, f"{what} should be in {self._journal.name(topic)} and is not")
 
-    def _compare(self, produced: Produced, item: _Item, cause: Record) -> bool:
+    def _compare(self, produced: Produced, item: Item, cause: Record) -> Match:
         record = item.record
+        if produced.value == record.value and produced.key == record.key and not (produced.headers or record.headers):
+            return Match(produced, item)
         if produced.topic in TOPIC_RECORDS and not isinstance(item, DeadLetter):
             kind = TOPIC_RECORDS[produced.topic]
             value = in_format_of(record.value, produced.value or b"", kind, self._schemas)
             produced = produced._replace(value=value)
-        if (produced.key, produced.value, list(produced.headers)) == (record.key, record.value, list(record.headers)):
-            return True
-        text = f"{item}, caused by {self._journal.where(cause)}, is not as recomputed"
-        self._journal.find("I4", record, f"{text}: {'; '.join(_differences(produced, record, self._schemas))}")
-        return False
+        differences = tuple(differences_of(produced, record, self._schemas))
+        if differences:
+            text = f"{item}, caused by {self._journal.where(cause)}, is not as recomputed"
+            self._journal.find("I4", record, f"{text}: {'; '.join(map(str, differences))}", differences)
+        return Match(produced, item, differences)
 
-    def _is_unprovable(self, topic: str, item: _Item) -> bool:
+    def _is_unprovable(self, topic: str, item: Item) -> bool:
         if not self.is_truncated:
             return False
         if isinstance(item, DeadLetter):
@@ -277,33 +370,3 @@ class Outputs:
 
 def _key(answer: Answer) -> _Key:
     return (answer.signal_offset, answer.portfolio_id, answer.signal_id)
-
-
-def _record(produced: Produced, cause: Record) -> Record:
-    """Return a recomputed record in the place of one that was not published."""
-    return Record(produced.topic, cause.partition, cause.offset, produced.key, produced.value, produced.headers)
-
-
-def _differences(produced: Produced, record: Record, schemas: WriterSchemas | None) -> Iterator[str]:
-    """Say in what a published record differs from the recomputed one."""
-    if produced.key != record.key:
-        yield f"key {shown(record.key)}, recomputed {shown(produced.key)}"
-    if produced.value != record.value:
-        yield from _value_differences(produced, record, schemas)
-    made, found = dict(produced.headers), dict(record.headers)
-    for name in [name for name in {**made, **found} if made.get(name) != found.get(name)]:
-        yield f"header {name} is {shown(found.get(name))}, recomputed {shown(made.get(name))}"
-    if made == found and list(produced.headers) != list(record.headers):
-        yield "its headers stand in another order, or repeat"
-
-
-def _value_differences(produced: Produced, record: Record, schemas: WriterSchemas | None) -> Iterator[str]:
-    if record.topic in TOPIC_RECORDS:
-        kind = TOPIC_RECORDS[record.topic]
-        made, found = (read_output(value, kind, schemas) for value in (produced.value, record.value))
-        names = [name for name in {**made, **found} if made.get(name) != found.get(name)]
-        for name in names:
-            yield f"{name} is {shown(found.get(name))}, recomputed {shown(made.get(name))}"
-        if names:
-            return
-    yield f"value {shown(record.value)}, recomputed {shown(produced.value)}"

@@ -10,11 +10,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from app.errors import UserError
 from app.processor import Record
+from app.replay.source import BrokenSourceError, Give
 from app.settings import Settings
 from app.stream.clients import REQUEST_SECONDS, BrokerErrors, client_config, partition_offsets
 from app.stream.producers import TRANSACTION_SECONDS
 
 _FETCH = 5_000
+_AHEAD = 20_000
+"""Records of a topic that nobody has asked for yet."""
 _POLL_SECONDS = 0.5
 _STALLED_SECONDS = 60.0
 _SETTLE_SECONDS = TRANSACTION_SECONDS * 1.5
@@ -126,6 +129,47 @@ class PartitionReader:
                     self._consumer.incremental_unassign([self._place(topic)])
                     del unfinished[topic]
 
+    def seek(self, topic: str, offset: int) -> None:
+        """Read a topic from an offset on."""
+        self._next[topic] = offset
+
+    def pull(self, ends: Ends) -> Give:
+        """Begin to read the topics in `ends` in turns.
+
+        A topic that is far ahead of what is asked for is not
+        fetched until it is asked for again. Raises UserError if records were deleted meanwhile or the brokers do not
+        answer, StoppedError.
+        """
+        read = {topic: list[Record]() for topic in ends}
+        fetched = {topic for topic in ends if self._next[topic] < ends[topic]}
+        self._consumer.assign([self._place(topic) for topic in fetched])
+
+        def let_go(topic: str) -> None:
+            self._consumer.incremental_unassign([self._place(topic)])
+            fetched.discard(topic)
+
+        def give(topic: str) -> list[Record]:
+            while not read[topic] and self._next[topic] < ends[topic]:
+                if topic not in fetched:
+                    self._consumer.incremental_assign([self._place(topic)])
+                    fetched.add(topic)
+                for message in self._messages():
+                    got = self._logical.get(str(message.topic()), "")
+                    if got not in fetched or (message.error() is None and int(message.offset() or 0) < self._next[got]):
+                        continue
+                    is_reached = self._reaches(message, ends[got])
+                    if not is_reached and message.error() is None:
+                        read[got].append(self._record(message, got))
+                    if is_reached or self._next[got] >= ends[got]:
+                        self._next[got] = ends[got]
+                        let_go(got)
+                    elif got != topic and len(read[got]) >= _AHEAD:
+                        let_go(got)
+            records, read[topic] = read[topic], []
+            return records
+
+        return give
+
     def _messages(self) -> list[Message]:
         """Wait for messages and errors."""
         deadline = time.monotonic() + _STALLED_SECONDS
@@ -147,7 +191,7 @@ class PartitionReader:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the public name of librdkafka's code
             return offset >= end
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - as above
-            raise UserError(
+            raise BrokenSourceError(
                 f"topic {message.topic()}, partition {self._partition}: records were deleted while it was read; "
                 "begin again"
             )
@@ -159,7 +203,8 @@ class PartitionReader:
         key, value, headers = message.key(), message.value(), message.headers() or ()
         offset = int(message.offset() or 0)
         self._next[topic] = offset + 1
-        return Record(topic, self._partition, offset, key, value, tuple(headers))  # type: ignore[arg-type]  # stubs allow str
+        timestamp = message.timestamp()[1]
+        return Record(topic, self._partition, offset, key, value, tuple(headers), timestamp)  # type: ignore[arg-type]  # stubs allow str
 
     def _place(self, topic: str) -> TopicPartition:
         return TopicPartition(self._names[topic], self._partition, self._next[topic])

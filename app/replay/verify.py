@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from app.errors import UserError
 from app.processor import TABLES
@@ -10,13 +10,11 @@ from app.processor.rows import PARTITION_KEY
 from app.replay.auditor import NO_STATE, Auditor
 from app.replay.findings import Audit, Finding
 from app.replay.history import TOPICS
+from app.replay.kafka import Topics
 from app.replay.kept import read_partition_row
 from app.replay.reading import PartitionReader, partition_reader
-from app.replay.schemas import schemas_of
+from app.replay.walk import Desk
 from app.settings import Settings
-from app.stream.acls import Role, check_acls
-from app.stream.clients import REQUEST_SECONDS, connect_admin
-from app.stream.topics import changelog_topic, check_partition_counts
 from app.topics import FILLS_DLQ, INPUTS, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
 
 Progress = Callable[[int], None]
@@ -28,27 +26,6 @@ _RUN_EVERY = 500
 
 def _no_progress(_: int) -> None:
     """Nobody watches."""
-
-
-class Topics:
-    """What is to be read: the six topics of the desk, and the changelogs if they are there."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Look them up. Raises UserError if there is no broker, or a topic is missing or may not be read."""
-        self.settings = settings
-        self.schemas = schemas_of(settings)
-        check_acls(settings, Role.ANALYST)  # to clients, topics that they may not see do not exist
-        known = connect_admin(settings).list_topics(timeout=REQUEST_SECONDS).topics
-        desk = {topic: settings.topic(topic) for topic in TOPICS}
-        for name in desk.values():
-            if name not in known:
-                raise UserError(f"topic {name} does not exist: create it with `sizer topics create`")
-        changelogs = {table: changelog_topic(settings, table) for table in TABLES}
-        counts = {name: len(known[name].partitions) for name in (*desk.values(), *changelogs.values()) if name in known}
-        self.partition_count = check_partition_counts(settings, counts)
-        self.missing_changelogs = [name for name in changelogs.values() if name not in known]
-        self.names: Mapping[str, str] = desk if self.missing_changelogs else desk | changelogs
-        self.has_state = not self.missing_changelogs
 
 
 def verify_topics(settings: Settings) -> Audit:
@@ -79,9 +56,8 @@ class Verification:
         self._progress = progress
         settings = topics.settings
         starts = {topic: reader.starts[topic] for topic in TOPICS}
-        self.auditor = Auditor(
-            partition, topics.partition_count, settings.partitioner, topics.names, starts, topics.schemas
-        )
+        desk = Desk(partition, topics.partition_count, settings.partitioner, topics.names)
+        self.auditor = Auditor(desk, starts, topics.schemas)
         self._positions: dict[str, int] = {}
         self._is_first = True
         self._has_told = False

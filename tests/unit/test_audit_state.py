@@ -10,6 +10,7 @@ import pytest
 
 from app.processor import Record, rows
 from app.replay.auditor import Auditor
+from app.replay.walk import Desk
 from app.topics import FILLS, INPUTS, OUTPUTS, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 from tests.history import HOUR, NAMES, Day
 from tests.unit.test_audit import Logs, Rows, changed, document, is_sized, judge, made
@@ -300,7 +301,7 @@ def passing(first: Rows, kept: Rows, last: Rows) -> list[bytes]:
 
 
 def fed(logs: Logs, starts: dict[str, int] | None = None) -> Auditor:
-    auditor = Auditor(0, 1, "any", NAMES, starts)
+    auditor = Auditor(Desk(0, 1, "any", NAMES), starts)
     for topic in (*OUTPUTS, *INPUTS):
         for record in logs[topic]:
             if record.offset >= (starts or {}).get(topic, 0):
@@ -312,7 +313,7 @@ def test_record_by_record_nothing_is_judged_too_early() -> None:
     """As they come in: events and dead letters, then answers with the inputs, in any order of the three."""
     logs, _ = made()
     dice = random.Random(5)
-    auditor = Auditor(0, 1, "any", NAMES)
+    auditor = Auditor(Desk(0, 1, "any", NAMES))
     for topic in OUTPUTS[1:]:
         for record in logs[topic]:
             auditor.feed(record)
@@ -346,7 +347,7 @@ def test_an_input_without_an_outcome_waits_until_its_outcome_is_due() -> None:
 
 
 def test_a_bad_record_without_its_dead_letter_waits_for_it_too() -> None:
-    auditor = Auditor(0, 1, "any", NAMES)
+    auditor = Auditor(Desk(0, 1, "any", NAMES))
     auditor.feed(Record(SIGNALS, 0, 7, b"PF-1", b"{"))
     auditor.run()
     assert auditor.audit().findings == ()
@@ -358,7 +359,7 @@ def test_a_bad_record_without_its_dead_letter_waits_for_it_too() -> None:
 
 def test_little_waits_while_a_long_history_is_read() -> None:
     logs, _ = made()
-    auditor = Auditor(0, 1, "any", NAMES)
+    auditor = Auditor(Desk(0, 1, "any", NAMES))
     for topic in OUTPUTS:
         for record in logs[topic]:
             auditor.feed(record)

@@ -1,0 +1,106 @@
+"""The commands for those who look at what was decided: replay, export."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.errors import UserError
+
+
+def add_commands(commands: typer.Typer) -> None:
+    """Add them to the command `sizer`."""
+    commands.command()(replay)
+    commands.command()(export)
+
+
+def replay(
+    *,
+    portfolio: Annotated[str | None, typer.Option(metavar="ID", help="Only this portfolio.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Compare from this time on, e.g. 2026-01-31T12:00:00Z."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Compare what is before this time.")] = None,
+    from_offset: Annotated[int | None, typer.Option(min=0, help="Compare from this offset of signals on.")] = None,
+    to_offset: Annotated[int | None, typer.Option(min=0, help="Stop before this offset of signals.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
+    ] = None,
+    state: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from a saved state.")] = None,
+    save_state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the state at the end, if all is identical.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
+) -> None:
+    """Recompute what was decided, by the worker's own code, and say in what the published records differ.
+
+    Status 0: identical; 1: different, each record and field is named; 2: what was asked for cannot be read or
+    recomputed as a whole, and it is told from where on. A span limits what is compared: the recomputation begins where
+    the history does, or at a state. Partitions are replayed side by side.
+
+    `sizer verify` is the audit: it also looks at the state in the changelogs, walks the exposure by an arithmetic of
+    its own and finds order ids that come twice. `sizer replay` is faster, needs no more than the six topics or a copy
+    of them, and can begin and end anywhere.
+
+    For example:
+
+      sizer replay --portfolio PF-1 --since 2026-01-31T12:00:00Z
+
+      sizer replay --from ./raw --save-state january.state
+
+      sizer replay --from ./raw --state january.state --json
+    """
+    from app.replay.replay_command import run_replay
+    from app.replay.verdict import Span
+
+    span = Span(_time("--since", since), _time("--until", until), from_offset, to_offset)
+    raise SystemExit(run_replay(source, portfolio, span, state, save_state, as_json=as_json))
+
+
+class ExportFormat(StrEnum):
+    """How an export is written."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    DUCKDB = "duckdb"
+    JSONL = "jsonl"
+
+
+def export(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to, or to add to.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="jsonl: raw records.")] = ExportFormat.PARQUET,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
+    ] = None,
+) -> None:
+    """Write what is in the topics to files: typed tables for pandas, Polars and DuckDB, or the raw records.
+
+    The tables are signals, fills, sized_orders, phase_events, dlq, and trades, one row for each closed trade; their
+    columns are in docs/tables.md. A second run into the same folder adds what is new. A run that is ended has written
+    nothing that counts. `--format jsonl` keeps the records to the byte, so that all else can be done offline.
+
+    For example, from Kafka, and the same offline:
+
+      sizer export --out ./tables
+
+      sizer export --format jsonl --out ./raw
+
+      sizer export --from ./raw --format duckdb --out ./database
+    """
+    from app.replay.replay_command import run_export
+
+    raise SystemExit(run_export(source, form.value, out))
+
+
+def _time(option: str, text: str | None) -> int | None:
+    from app.codecs import BadRecord, fields
+
+    try:
+        return None if text is None else fields.time(option, text)
+    except BadRecord as error:
+        raise UserError(error.message) from None
