@@ -1,4 +1,4 @@
-"""The commands for those who look at what was decided: replay, export."""
+"""The commands for those who look at what was decided: replay, export, explain, what-if."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ def add_commands(commands: typer.Typer) -> None:
     """Add them to the command `sizer`."""
     commands.command()(replay)
     commands.command()(export)
+    commands.command()(explain)
 
 
 def replay(
@@ -95,6 +96,35 @@ def export(
     from app.replay.replay_command import run_export
 
     raise SystemExit(run_export(source, form.value, out))
+
+
+def explain(
+    *,
+    wanted: Annotated[str, typer.Argument(metavar="ORDER_ID|SIGNAL_ID", help="What is to be explained.")],
+    portfolio: Annotated[
+        str | None, typer.Option(metavar="ID", help="Look only here: no other partition is read.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The explanation as one JSON document.")] = False,
+) -> None:
+    """Say why a signal got this size, or none: each rule with its numbers, and what would have had to differ.
+
+    It recomputes the portfolio's history up to the decision, and a little on to see when the answer would have been
+    another. Status 0: explained, and what was published is as recomputed; 1: it is not, or there is no such id; 2: it
+    cannot be read or recomputed as a whole.
+
+    For example:
+
+      sizer explain S-1042 --portfolio PF-1
+
+      sizer explain 0b1f6a52-5d7c-5f0e-8f4e-0c4c9b1f2a77 --from ./raw --json
+    """
+    from app.replay.explain_command import run_explain
+
+    raise SystemExit(run_explain(wanted, source, portfolio, is_json=as_json))
 
 
 def _time(option: str, text: str | None) -> int | None:
