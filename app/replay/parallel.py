@@ -4,11 +4,11 @@ import gc
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import SimpleQueue
+from contextlib import contextmanager
+from ctypes import Array, c_longlong
 from typing import TypeVar
 
 from app.errors import UserError
@@ -18,8 +18,10 @@ R = TypeVar("R")
 Task = Callable[[int, Progress], R]
 """Does a partition. It, and what it returns, goes from process to process: it must be possible to pickle it."""
 
-_TELL_SECONDS = 0.2
-_queue: "SimpleQueue[int | None] | None" = None
+_LOOK_SECONDS = 0.2
+_counters: "Array[c_longlong] | None" = None
+"""Of a process of a pool: how many records were read of each partition. Each is written by one process, so no lock is
+needed, which one that is killed could hold for ever."""
 
 
 def each_partition(
@@ -37,25 +39,22 @@ def each_partition(
             yield number, task(number, progress)
         return
     context = multiprocessing.get_context("spawn")
-    queue: SimpleQueue[int | None] = context.SimpleQueue()
-    listener = threading.Thread(target=_listen, args=(queue, progress), daemon=True)
-    listener.start()
-    try:
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(queue,)) as pool:
-            futures = {pool.submit(_run, task, number): number for number in numbers}
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            except BrokenProcessPool:
-                raise UserError(
-                    "a process that replayed a partition was killed, perhaps for want of memory: use fewer at a time"
-                ) from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    finally:
-        queue.put(None)
-        listener.join()
+    counters = context.RawArray(c_longlong, len(numbers))
+    with (
+        _watched(counters, progress),
+        ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(counters,)) as pool,
+    ):
+        futures = {pool.submit(_run, task, number, place): number for place, number in enumerate(numbers)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a process that replayed a partition was killed, perhaps for want of memory: use fewer at a time"
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _processors() -> int:
@@ -63,42 +62,44 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _begin(queue: "SimpleQueue[int | None]") -> None:
-    global _queue  # noqa: PLW0603 - a process of a pool has no other place for what it was begun with
-    _queue = queue
+def _begin(counters: "Array[c_longlong]") -> None:
+    global _counters  # noqa: PLW0603 - a process of a pool has no other place for what it was begun with
+    _counters = counters
     # A replay makes next to no cycles, and its rows are many: looking for cycles in them took an eighth of the time.
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
 
 
-def _run(task: Task[R], number: int) -> R:
-    assert _queue is not None, "the pool began it"
-    teller = _Teller(_queue)
+def _run(task: Task[R], number: int, place: int) -> R:
+    counters = _counters
+    assert counters is not None, "the pool began it"
+
+    def count(records: int) -> None:
+        counters[place] += records
+
+    return task(number, count)
+
+
+@contextmanager
+def _watched(counters: "Array[c_longlong]", progress: Progress) -> Iterator[None]:
+    """Tell how far the processes are, now and then and at the end."""
+    is_over = threading.Event()
+
+    def look() -> None:
+        told = 0
+        while True:
+            is_last = is_over.wait(_LOOK_SECONDS)
+            read = sum(counters)
+            if read > told:
+                progress(read - told)
+                told = read
+            if is_last:
+                return
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
     try:
-        return task(number, teller)
+        yield
     finally:
-        teller.tell()
-
-
-class _Teller:
-    """Tells how far it is, not too often."""
-
-    def __init__(self, queue: "SimpleQueue[int | None]") -> None:
-        self._queue = queue
-        self._count = 0
-        self._told_at = time.monotonic()
-
-    def __call__(self, count: int) -> None:
-        self._count += count
-        if time.monotonic() - self._told_at >= _TELL_SECONDS:
-            self.tell()
-
-    def tell(self) -> None:
-        self._queue.put(self._count)
-        self._count = 0
-        self._told_at = time.monotonic()
-
-
-def _listen(queue: "SimpleQueue[int | None]", progress: Progress) -> None:
-    while (count := queue.get()) is not None:
-        progress(count)
+        is_over.set()
+        watcher.join()

@@ -1,5 +1,7 @@
 """`sizer replay` on histories in memory: identical where they are, each difference named, what is not proved told."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from app.core.policy import Policy
 from app.errors import UserError
 from app.processor import Record
 from app.replay import Report, Span, replay
+from app.replay.parallel import each_partition
+from app.replay.replaying import Progress
 from app.replay.state_file import read_snapshot
 from app.topics import FILLS, FILLS_DLQ, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
 from tests.history import NAMES, NOON, Day, MemorySource, Recorder
@@ -270,3 +274,28 @@ def test_no_state_is_saved_of_what_is_not_proved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="without --portfolio"):
         run(logs, portfolio="PF-1", save_state=tmp_path / "state")
+
+
+def killed(partition: int, progress: Progress) -> None:
+    progress(1)
+    os.kill(os.getpid(), signal.SIGKILL if partition else signal.SIGCONT)
+
+
+def counted(partition: int, progress: Progress) -> int:
+    progress(10)
+    progress(partition)
+    return partition
+
+
+def refused(partition: int, _: Progress) -> None:
+    raise UserError(f"partition {partition} is refused")
+
+
+def test_partitions_in_processes_tell_how_far_they_are_and_what_went_wrong() -> None:
+    told: list[int] = []
+    assert dict(each_partition(counted, range(4), told.append, 2)) == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert sum(told) == 46
+    with pytest.raises(UserError, match=r"partition [01] is refused"):
+        list(each_partition(refused, range(2), told.append, 2))
+    with pytest.raises(UserError, match="was killed, perhaps for want of memory"):
+        list(each_partition(killed, range(2), told.append, 2))
