@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.codecs import BadRecord, decode_signal
+from app.codecs import BadRecord, Decoder
 from app.core.messages import Signal, order_id_of
 from app.processor import Record
 from app.processor.dead_letter import CODE_HEADER, MESSAGE_HEADER
 from app.processor.partitioners import partitioner
+from app.replay.beside import as_text, comparison
 from app.replay.case import Alternative, Case
-from app.replay.explanation import Explanation, Outcome, comparison, in_a_sentence, points, proof
+from app.replay.explanation import Explanation, Outcome, in_a_sentence, points, proof
 from app.replay.later import Later
 from app.replay.ledger import Ledger
 from app.replay.published import Answer, MalformedError, read_answer, shown
@@ -73,7 +74,7 @@ def explain(
         try:
             with source.open(partition) as log:
                 searched += _ranges(source, log)
-                for key, record in _mentions(log, wanted, None if portfolio is None else portfolio.encode(), progress):
+                for key, record in _mentions(source, log, wanted, portfolio, progress):
                     hit = hits.setdefault(key, _Hit({}, {}))
                     (hit.signals if record.topic == SIGNALS else hit.answers)[record.offset] = record
         except BrokenSourceError as error:
@@ -96,10 +97,10 @@ def _ranges(source: Source, log: PartitionLog) -> Iterator[str]:
 
 
 def _mentions(
-    log: PartitionLog, wanted: str, key: bytes | None, progress: Progress
+    source: Source, log: PartitionLog, wanted: str, portfolio: str | None, progress: Progress
 ) -> Iterator[tuple[bytes | None, Record]]:
-    """Yield the records that have the id, with their keys. `key`: look at no other."""
-    needle = wanted.encode()
+    """Yield the records that have the id, with their keys. `portfolio`: look at no other."""
+    needle, key = wanted.encode(), None if portfolio is None else portfolio.encode()
     give = log.pull(log.starts)
     for topic in (SIZED_ORDERS, SIGNALS):
         while records := give(topic):
@@ -109,17 +110,17 @@ def _mentions(
                 if value is None or (key is not None and record.key != key):
                     continue
                 # JSON may write any character as an escape.
-                if (needle in value or b"\\" in value) and wanted in _ids(record):
+                if (needle in value or b"\\" in value) and wanted in _ids(source, record):
                     yield record.key, record
 
 
-def _ids(record: Record) -> tuple[str | None, str | None]:
+def _ids(source: Source, record: Record) -> tuple[str | None, str | None]:
     """Return the ids of a signal, or of an answer: the signal's, the order's."""
     try:
         if record.topic == SIZED_ORDERS:
-            answer = read_answer(record)
+            answer = read_answer(record, source.schemas)
             return answer.signal_id, answer.order_id
-        signal = decode_signal(record.value)
+        signal = Decoder(source.schemas).signal(record.value)
     except MalformedError:
         return None, None
     except BadRecord:
@@ -137,7 +138,8 @@ class _Explainer:
         self._wanted = wanted
         self._key = key
         self._hit = hit
-        self._answers = {answer.signal_offset: answer for answer in map(read_answer, hit.answers.values())}
+        answers = (read_answer(record, source.schemas) for record in hit.answers.values())
+        self._answers = {answer.signal_offset: answer for answer in answers}
         self._left = {*hit.signals, *self._answers}
         """Offsets of signals up to which the history must be walked."""
         self._ledger = Ledger()
@@ -181,7 +183,7 @@ class _Explainer:
         if is_signal:
             self._seen.add(record.offset)
             self._left.discard(record.offset)
-        if is_signal and self._wanted in _ids(record):
+        if is_signal and self._wanted in _ids(self._source, record):
             self._found[record.offset] = self._explained(step)
         else:
             self._ledger.take(step)
@@ -212,7 +214,7 @@ class _Explainer:
         if answer.skip_reason is not None:
             self._pending[step.record.offset] = Later(case, effect.after, ledger.orders)
         active, since, entered = case.portfolio.drawdown_active, ledger.phase_since, ledger.drawdown_since
-        fields = self._place(step.record, signal.signal_id) | comparison(step.matches, self._source.topic_names)
+        fields = self._place(step.record, signal.signal_id) | comparison(step.matches, self._source)
         return Explanation(
             outcome=Outcome(answer.decision),
             text=in_a_sentence(answer, told),
@@ -258,7 +260,7 @@ class _Explainer:
         code, message = ((headers[name] or b"").decode() for name in (CODE_HEADER, MESSAGE_HEADER))
         document = _document(step.record)
         fields = self._place(step.record, document.get("signal_id", self._wanted))
-        fields |= comparison(step.matches, self._source.topic_names)
+        fields |= comparison(step.matches, self._source)
         # A dead letter has its input's bytes: there is nothing to read in them that the input does not say.
         fields.pop("recomputed", None)
         fields.pop("published", None)
@@ -286,7 +288,7 @@ class _Explainer:
             outcome=Outcome.UNPROVED,
             text=_UNPROVED,
             order_id=answer.order_id,
-            published=(record.value or b"").decode("utf-8", "backslashreplace"),
+            published=as_text(record, self._source.schemas),
             published_offset=record.offset,
             **self._place(record, answer.signal_id),
         )

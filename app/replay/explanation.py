@@ -13,7 +13,6 @@ from app.core.state import Evidence, Portfolio
 from app.core.track_record import LAST_PHASE
 from app.replay.case import Alternative
 from app.replay.ledger import Held, Ledger, OpenOrder
-from app.replay.outputs import Match
 from app.replay.recompute import Effect
 from app.replay.trades import Trade
 from app.replay.words import how_long, number, percent, when
@@ -331,26 +330,3 @@ def in_a_sentence(answer: SizedOrder, shown: Sequence[Point]) -> str:
         return f"skipped, {answer.skip_reason}: {shown[-1].text}"
     quantity = "" if answer.quantity is None else f", quantity {number(answer.quantity)}"
     return f"sized: notional {number(answer.notional)}{quantity}"
-
-
-def comparison(matches: Sequence[Match], names: Any) -> dict[str, Any]:
-    """Return the fields of an explanation that hold the last published record beside the recomputed one."""
-    if not matches:
-        return {}
-    match = matches[-1]
-    item = match.item
-    compared: dict[str, Any] = {
-        "recomputed": _text(match.produced.value),
-        "is_identical": all(match.is_identical for match in matches),
-        "differences": tuple(str(difference) for match in matches for difference in match.differences)
-        + tuple(
-            f"nothing was published for it in {names[match.produced.topic]}" for match in matches if not match.item
-        ),
-    }
-    if item is not None:
-        compared |= {"published": _text(item.record.value), "published_offset": item.record.offset}
-    return compared
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "backslashreplace")
