@@ -14,6 +14,7 @@ def add_commands(commands: typer.Typer) -> None:
     commands.command()(replay)
     commands.command()(export)
     commands.command()(explain)
+    commands.command("what-if")(what_if)
 
 
 def replay(
@@ -125,6 +126,41 @@ def explain(
     from app.replay.explain_command import run_explain
 
     raise SystemExit(run_explain(wanted, source, portfolio, is_json=as_json))
+
+
+def what_if(
+    *,
+    policy: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A policy file (TOML), tighter; may be repeated.")
+    ] = None,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="The locked policy too, and it without each rule. [without --policy]")
+    ] = False,
+    portfolio: Annotated[str | None, typer.Option(metavar="ID", help="Only this portfolio.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The comparison as one JSON document.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A row for each policy and portfolio.")] = False,
+) -> None:
+    """Take the same history through other policies, and hold each against what was.
+
+    Sizes, skips by reason, exposure used, trades, results and drawdown. Fills are scaled with the orders' sizes; what
+    is assumed is printed with the figures. With --rules also the locked policy without one rule each, and fixed sizing:
+    policies that no worker takes, marked *, to see what a rule costs and brings. None of it is for tuning parameters.
+
+    Status 0: done; 1: what was published is not as recomputed; 2: it cannot be read or recomputed as a whole.
+
+    For example:
+
+      sizer what-if --policy tighter.toml --policy tightest.toml
+
+      sizer what-if --from ./raw --rules --csv > rules.csv
+    """
+    from app.replay.what_if_command import run_what_if
+
+    raise SystemExit(run_what_if(policy or [], source, portfolio, with_rules=rules, is_json=as_json, is_csv=as_csv))
 
 
 def _time(option: str, text: str | None) -> int | None:
