@@ -142,7 +142,7 @@ class _Explainer:
         self._answers = {answer.signal_offset: answer for answer in answers}
         self._left = {*hit.signals, *self._answers}
         """Offsets of signals up to which the history must be walked."""
-        self._ledger = Ledger()
+        self._ledger = Ledger(source.topic_names)
         self._found: dict[int, Explanation] = {}
         self._pending: dict[int, Later] = {}
         self._seen: set[int] = set()

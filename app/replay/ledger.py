@@ -1,7 +1,7 @@
 """What a portfolio's history says of where it stands: its orders, the trades of its streak and phase, since when."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -52,7 +52,9 @@ class OpenOrder(NamedTuple):
 class Ledger:
     """Follows one portfolio, step by step."""
 
-    def __init__(self) -> None:
+    def __init__(self, topic_names: Mapping[str, str] | None = None) -> None:
+        """`topic_names`: real names by logical name; None: the logical ones are told."""
+        self._topic_names = topic_names or {}
         self.orders: dict[str, Order] = {}
         """Those that are not finished, by id."""
         self.held: Held | None = None
@@ -96,7 +98,9 @@ class Ledger:
         if after.value is not None and (
             before is None or (after.value, after.value_time) != (before.value, before.value_time)
         ):
-            self.held = Held(after.value, after.value_time or 0, step.record.topic, step.record.offset)
+            topic = step.record.topic
+            name = self._topic_names.get(topic, topic)
+            self.held = Held(after.value, after.value_time or 0, name, step.record.offset)
         self._forget(after.time)
 
     def open_orders(self, but: Iterable[Order] = ()) -> tuple[OpenOrder, ...]:

@@ -15,11 +15,11 @@ from app.codecs.policy_file import load_policy
 from app.core.exact import exact, plain
 from app.core.policy import Policy
 from app.errors import UserError
+from app.replay.comparing import ACTUAL, Portrait, Scenario, WhatIf, rules_off, what_if
 from app.replay.documents import as_json
 from app.replay.replay_command import DIFFERENT, IDENTICAL, INCOMPLETE, source_of
 from app.replay.telling import show
 from app.replay.watching import watched
-from app.replay.what_if import ACTUAL, Portrait, Scenario, WhatIf, rules_off, what_if
 from app.replay.words import number
 
 _HEADINGS = (

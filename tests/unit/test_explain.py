@@ -2,18 +2,26 @@
 
 import io
 import json
+import random
 from contextlib import redirect_stdout
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from app.core.messages import Signal
 from app.core.policy import Policy
-from app.replay.case import Alternative
+from app.processor.partitioners import partitioner
+from app.replay.case import Alternative, Case
 from app.replay.documents import as_json
+from app.replay.explain_command import run_explain
 from app.replay.explaining import Explained, explain
 from app.replay.explanation import Explanation, Outcome
+from app.replay.history import TOPICS
+from app.replay.ledger import Ledger
+from app.replay.library import export, steps
 from app.replay.telling import show, tell
 from app.topics import FILLS, SIGNALS, SIZED_ORDERS
 from tests.account import Account, Sent
@@ -65,7 +73,7 @@ def test_a_size_by_hand() -> None:
         *("policy", "value", "limit", "halted", "expired", "confidence"),
         *("value_known", "notional", "quantity", "exposure", "sized"),
     ]
-    assert point(found, "value")["offset"] == 0
+    assert (point(found, "value")["topic"], point(found, "value")["offset"]) == ("desk.signals", 0)
     assert point(found, "value")["event_time"] == NOON
     # 100,000 x 0.1 % x 0.75; 75 / 3; 100 reserved by the order before
     assert point(found, "notional")["notional"] == 75
@@ -151,6 +159,42 @@ def test_all_that_is_told_of_a_day_is_another_answer(seed: int) -> None:
                     Decimal(answer["notional"]),
                 ) or told.quantity != (answer["quantity"] and Decimal(answer["quantity"]))
     assert asked > 5
+
+
+def test_no_smaller_value_would_have_done() -> None:
+    """Tried at random below the least value that is told, and between the value held and the next one that does."""
+    seed = 100
+    print(f"seed {seed}")
+    dice, ledgers, tried_values = random.Random(seed), dict[str, Ledger](), 0
+    day = Day(seed)
+    for step in steps(MemorySource({topic: list(log) for topic, log in day.records.items()}), trades=True):
+        effect = step.effect
+        if effect is None:
+            continue
+        ledger = ledgers.setdefault(effect.after.portfolio_id, Ledger())
+        if isinstance(step.message, Signal) and step.policy is not None:
+            lapsed = {after.order_id: after for before, after in effect.orders if before is not None}
+            case = Case.of(effect, step.message, step.policy, tuple((ledger.orders | lapsed).values()))
+            held = Decimal(dice.randrange(200_000))
+            for start in (Decimal(0), held):
+                least = case.least_value(start)
+                for _ in range(10):
+                    value = round(start + ((least or Decimal(10**6)) - start) * Decimal(dice.random()), 12)
+                    if least is None or start <= value < least:
+                        assert case.with_value(value).skip_reason is not None
+                        tried_values += 1
+                if least is not None:
+                    assert case.with_value(least).skip_reason is None
+        ledger.take(step)
+    assert tried_values > 1_000
+
+
+def test_with_a_limit_below_one_order_no_value_is_enough() -> None:
+    account = Account(Policy({"exposure_limit": "0.0005"}))
+    account.order()
+    found = one(account, "S-1")
+    assert found.text.startswith("skipped, EXPOSURE_LIMIT: 0 + 100 = 100 is beyond the limit of 50, by 50")
+    assert {one.change for one in found.alternatives} == {"confidence", "drawdown"}
 
 
 def test_low_confidence_and_the_bands() -> None:
@@ -359,6 +403,47 @@ def test_repeats_dead_letters_and_several_portfolios() -> None:
     (stale,) = explain(account.source, "C", portfolio="PF").explanations
     assert (stale.code, stale.now) == ("STALE_SIGNAL", NOON)
     assert [found.portfolio_id for found in explain(account.source, "A", portfolio="OTHER").explanations] == ["OTHER"]
+
+
+def test_of_a_known_portfolio_only_its_partition_is_opened() -> None:
+    account = Account(name="PF-1")
+    account.order()
+    opened: list[int] = []
+
+    class Two(MemorySource):
+        partitioner = "murmur2"
+
+        def open(self, partition: int) -> Any:
+            opened.append(partition)
+            return super().open(partition)
+
+    own = partitioner("murmur2", 2)
+    assert own is not None
+    logs = [{topic: list[Any]() for topic in TOPICS}, {topic: list[Any]() for topic in TOPICS}]
+    logs[own(b"PF-1")] = {
+        topic: [record._replace(partition=own(b"PF-1")) for record in log] for topic, log in account.records.items()
+    }
+    assert len(explain(Two(*logs), "S-1", portfolio="PF-1").explanations) == 1
+    assert set(opened) == {own(b"PF-1")}
+    opened.clear()
+    assert len(explain(Two(*logs), "S-1").explanations) == 1
+    assert set(opened) == {0, 1}
+
+
+def test_the_command_and_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    account = Account()
+    account.order()
+    raw = tmp_path / "raw"
+    export(account.source, raw, "jsonl", processes=1)
+    assert run_explain("S-1", raw, None, is_json=False) == 0
+    assert "sized: notional 100, quantity 2" in capsys.readouterr().out
+    assert run_explain("S-1", raw, "PF", is_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["identical"] is True
+    assert run_explain("S-2", raw, None, is_json=False) == 1
+    assert "S-2: no signal and no order has this id. Looked through:" in capsys.readouterr().out
+    next(path for path in raw.rglob("*signals-*") if path.is_file()).write_bytes(b"{")
+    assert run_explain("S-1", raw, None, is_json=False) == 2
+    assert "cannot be read on: partition 0" in capsys.readouterr().out
 
 
 def test_an_id_that_is_nowhere() -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from app.core.policy import TABLE_POLICY, Policy
 from app.errors import UserError
+from app.replay.comparing import Portrait, WhatIf, rules_off, what_if
 from app.replay.counterfactual import Rule, without
 from app.replay.library import export, steps
 from app.replay.walk import Desk
-from app.replay.what_if import Portrait, WhatIf, rules_off, what_if
 from app.replay.what_if_command import run_what_if
 from app.replay.world import World
 from tests.account import Account
