@@ -1,4 +1,4 @@
-"""The commands for those who look at what was decided: replay, export."""
+"""The commands for those who look at what was decided: replay, export, explain, what-if."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,8 @@ def add_commands(commands: typer.Typer) -> None:
     """Add them to the command `sizer`."""
     commands.command()(replay)
     commands.command()(export)
+    commands.command()(explain)
+    commands.command("what-if")(what_if)
 
 
 def replay(
@@ -95,6 +97,70 @@ def export(
     from app.replay.replay_command import run_export
 
     raise SystemExit(run_export(source, form.value, out))
+
+
+def explain(
+    *,
+    wanted: Annotated[str, typer.Argument(metavar="ORDER_ID|SIGNAL_ID", help="What is to be explained.")],
+    portfolio: Annotated[
+        str | None, typer.Option(metavar="ID", help="Look only here: no other partition is read.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The explanation as one JSON document.")] = False,
+) -> None:
+    """Say why a signal got this size, or none: each rule with its numbers, and what would have had to differ.
+
+    It recomputes the portfolio's history up to the decision, and a little on to see when the answer would have been
+    another. Status 0: explained, and what was published is as recomputed; 1: it is not, or there is no such id; 2: it
+    cannot be read or recomputed as a whole.
+
+    For example:
+
+      sizer explain S-1042 --portfolio PF-1
+
+      sizer explain 0b1f6a52-5d7c-5f0e-8f4e-0c4c9b1f2a77 --from ./raw --json
+    """
+    from app.replay.explain_command import run_explain
+
+    raise SystemExit(run_explain(wanted, source, portfolio, is_json=as_json))
+
+
+def what_if(
+    *,
+    policy: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A policy file (TOML), tighter; may be repeated.")
+    ] = None,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="The locked policy too, and it without each rule. [without --policy]")
+    ] = False,
+    portfolio: Annotated[str | None, typer.Option(metavar="ID", help="Only this portfolio.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The comparison as one JSON document.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A row for each policy and portfolio.")] = False,
+) -> None:
+    """Take the same history through other policies, and hold each against what was.
+
+    Sizes, skips by reason, exposure used, trades, results and drawdown. Fills are scaled with the orders' sizes; what
+    is assumed is printed with the figures. With --rules also the locked policy without one rule each, and fixed sizing:
+    policies that no worker takes, marked *, to see what a rule costs and brings. None of it is for tuning parameters.
+
+    Status 0: done; 1: what was published is not as recomputed; 2: it cannot be read or recomputed as a whole.
+
+    For example:
+
+      sizer what-if --policy tighter.toml --policy tightest.toml
+
+      sizer what-if --from ./raw --rules --csv > rules.csv
+    """
+    from app.replay.what_if_command import run_what_if
+
+    raise SystemExit(run_what_if(policy or [], source, portfolio, with_rules=rules, is_json=as_json, is_csv=as_csv))
 
 
 def _time(option: str, text: str | None) -> int | None:

@@ -8,9 +8,16 @@ for step in steps(source, portfolio="PF-1", trades=True):
 print(step.record.offset, step.now, step.outcome)
 export(source, "tables")               # typed tables, each run adds what is new
 open_tables("tables").sql("SELECT portfolio_id, sum(result) FROM trades GROUP BY ALL")
+explain(source, "S-1042").explanations # why this size, or none, and what would have had to differ
+what_if(source, {"half": Policy({"base_fraction_1": "0.0005"})}).scenarios
 """
 
+from app.replay.case import Alternative
+from app.replay.comparing import Portrait, Scenario, WhatIf, rules_off, what_if
+from app.replay.explaining import Explained, explain
+from app.replay.explanation import Explanation, Point, Proof
 from app.replay.findings import Audit, FieldDifference, Finding
+from app.replay.ledger import OpenOrder
 from app.replay.library import export, open_source, open_tables, steps
 from app.replay.matching import Match
 from app.replay.recompute import Effect, OrderChange
@@ -22,27 +29,39 @@ from app.replay.verdict import Replayed, Report, Span, replay
 from app.replay.verify import verify_topics
 
 __all__ = [
+    "Alternative",
     "Audit",
     "BrokenSourceError",
     "Effect",
+    "Explained",
+    "Explanation",
     "FieldDifference",
     "Finding",
     "Match",
+    "OpenOrder",
     "OrderChange",
     "PartitionLog",
     "PartitionReplay",
+    "Point",
+    "Portrait",
+    "Proof",
     "Replayed",
     "Report",
+    "Scenario",
     "Snapshot",
     "Source",
     "Span",
     "Status",
     "Step",
     "Trade",
+    "WhatIf",
+    "explain",
     "export",
     "open_source",
     "open_tables",
     "replay",
+    "rules_off",
     "steps",
     "verify_topics",
+    "what_if",
 ]
