@@ -91,10 +91,12 @@ class Policy:
             if name not in TABLE:
                 told = name if name.isprintable() else ascii(name)
                 raise PolicyError(f"{told}: no such parameter; known are {', '.join(TABLE)}")
-        self.parameters: Mapping[str, Decimal | int] = {
-            name: _checked(name, given[name]) if name in given else row.table for name, row in TABLE.items()
-        }
-        value = {name: Decimal(parameter) for name, parameter in self.parameters.items()}
+        self._take({name: _checked(name, given[name]) if name in given else row.table for name, row in TABLE.items()})
+
+    def _take(self, parameters: Mapping[str, Decimal | int]) -> None:
+        """Take all parameters, by name; whether they are tighter than the table was asked before."""
+        self.parameters = parameters
+        value = {name: Decimal(parameter) for name, parameter in parameters.items()}
         self.base_fractions = (value["base_fraction_1"], value["base_fraction_2"], value["base_fraction_3"])
         self.confidence_full = value["confidence_full"]
         self.confidence_minimum = value["confidence_minimum"]
