@@ -1,6 +1,7 @@
 """The numbers behind a portfolio's charts, small enough to be drawn, and what each chart says in words."""
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from app.report.series import Series, Thinned
 
 _DIGITS = 7
 _MAXIMUM_BINS = 24
+_MOMENTS = 20
 LONGEST_STREAK = 8
 """Streaks of so many trades and more are counted together."""
 
@@ -45,6 +47,20 @@ class Bin(NamedTuple):
     count: int
 
 
+class Moment(NamedTuple):
+    """What the curves are at a moment. None: not known then."""
+
+    time: float
+    equity: float | None
+    fixed_equity: float | None
+    drawdown: float | None
+    """Share, 0 or below."""
+    fixed_drawdown: float | None
+    exposure: float | None
+    limit: float | None
+    phase: float | None
+
+
 class StreakRow(NamedTuple):
     """How many streaks of a length there were."""
 
@@ -59,6 +75,38 @@ def charts(account: Account, points: int) -> list[Chart]:
     if account.trades:
         found = [*_results(account, points), *found, _costs(account, points)]
     return found
+
+
+def moments(drawn: Sequence[Chart]) -> list[Moment]:
+    """Return what the curves were at moments of equal distance: the table behind the charts."""
+    data = {chart.kind: chart.data for chart in drawn}
+    first, length = data["exposure"]["first"], data["exposure"]["times"][-1]
+    at = [length * number // (_MOMENTS - 1) for number in range(_MOMENTS)] if length else [0]
+    return [_moment(data, first, milliseconds) for milliseconds in at]
+
+
+def _moment(data: dict[str, dict[str, Any]], first: float, milliseconds: int) -> Moment:
+    def value(kind: str, column: int) -> float | None:
+        if kind not in data:
+            return None
+        place = bisect_right(data[kind]["times"], milliseconds) - 1
+        found: float | None = data[kind]["columns"][column][place] if place >= 0 else None
+        return found
+
+    def share(column: int) -> float | None:
+        found = value("drawdown", column)
+        return None if found is None else found / 100
+
+    return Moment(
+        time=first + milliseconds / 1000,
+        equity=value("equity", 0),
+        fixed_equity=value("equity", 1),
+        drawdown=share(0),
+        fixed_drawdown=share(1),
+        exposure=value("exposure", 0),
+        limit=value("exposure", 1),
+        phase=value("phase", 0),
+    )
 
 
 def histogram(values: Sequence[float]) -> list[Bin]:

@@ -15,14 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.report import charts, text
 from app.report.account import Account, OrderRow, Streak
-from app.report.charts import Bin, Chart, StreakRow
+from app.report.charts import Bin, Chart, Moment, StreakRow
 from app.report.collect import Collected
 from app.report.figures import Figures, figures
 
 SECTIONS = 40
 """Portfolios that have charts of their own: those with the most decisions."""
 INDEX_ROWS = 2_000
-_POINTS = 60_000
+_POINTS = 120_000
 _ORDER_ROWS = 4_000
 _CHARTS = 5
 _SHOWN_FINDINGS = 50
@@ -46,7 +46,7 @@ class Section(NamedTuple):
     row: Row
     charts: list[Chart]
     results: list[Bin]
-    costs: list[Bin]
+    moments: list[Moment]
     streaks: list[StreakRow]
     wins: int
     longest_wins: int
@@ -135,13 +135,13 @@ def _row(account: Account) -> Row:
 
 def _section(row: Row, sections: int) -> Section:
     account = row.account
-    points = max(150, min(1_500, _POINTS // (_CHARTS * sections)))
-    streaks = account.trades.streaks()
+    points = max(150, min(2_000, _POINTS // (_CHARTS * sections)))
+    streaks, drawn = account.trades.streaks(), charts.charts(account, points)
     return Section(
         row=row,
-        charts=charts.charts(account, points),
+        charts=drawn,
         results=charts.histogram(account.trades.results),
-        costs=charts.histogram([share * 100 for share in account.costs.thinned(10**9).columns[1]]),
+        moments=charts.moments(drawn),
         streaks=charts.streak_rows(account),
         wins=sum(result > 0 for result in account.trades.results),
         longest_wins=_longest(streaks, is_win=True),

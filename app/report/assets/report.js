@@ -6,7 +6,7 @@
   const DARK = { blue: "#56b4e9", orange: "#e69f00", text: "#a3abb5", grid: "#2c3138", shade: "rgba(230,159,0,.24)", fill: "rgba(86,180,233,.14)" };
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const HEIGHT = 205;
-  const PRINT_WIDTH = 330;
+  const PRINT = { width: 345, height: 165 };
   const groups = new Map(); // a portfolio's details element: its plots
 
   const thousands = (decimals) => {
@@ -23,6 +23,26 @@
     const step = values.length > 1 ? Math.abs(values[1] - values[0]) : 1;
     const decimals = Math.min(8, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
     return values.map((value) => (value == null ? "" : thousands(decimals)(value) + suffix));
+  };
+  const two = (number) => String(number).padStart(2, "0");
+  const day = (at) => `${at.getUTCFullYear()}-${two(at.getUTCMonth() + 1)}-${two(at.getUTCDate())}`;
+  const clock = (at, step) => {
+    const minutes = `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}`;
+    if (step >= 60) return minutes;
+    const seconds = `${minutes}:${two(at.getUTCSeconds())}`;
+    return step >= 1 ? seconds : `${seconds}.${String(at.getUTCMilliseconds()).padStart(3, "0")}`;
+  };
+  const moments = (u, splits, number, space, step) => {
+    let before = "";
+    return splits.map((seconds) => {
+      if (seconds == null) return "";
+      const at = new Date(Math.round(seconds * 1000));
+      const date = day(at);
+      if (step >= 86400) return date;
+      const isNew = date !== before;
+      before = date;
+      return isNew ? `${clock(at, step)}\n${date}` : clock(at, step);
+    });
   };
   const stepped = uPlot.paths.stepped({ align: 1 });
 
@@ -74,7 +94,7 @@
     ctx.restore();
   };
 
-  const build = (element, chart, width, colours, sync) => {
+  const build = (element, chart, width, colours, sync, height) => {
     const kind = KINDS[chart.kind](colours);
     const times = chart.times.map((ms) => chart.first + ms / 1000);
     const labels = kind.axis;
@@ -88,11 +108,11 @@
       return uPlot.rangeNum(low, high, { min: { pad: kind.zero ? 0 : 0.08, soft: kind.zero ? 0 : undefined, mode: kind.zero ? 1 : 3 }, max: { pad: 0.08, mode: 3 } });
     };
     return new uPlot({
-      width, height: HEIGHT, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      width, height, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { sync: { key: sync, scales: ["x", null] }, drag: { x: true, y: false }, y: false },
       scales: { x: { time: true }, y: { range } },
-      axes: [{ ...axis, space: 70 }, y],
-      series: [{ label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...kind.series.map((s) => ({ points: { show: false }, spanGaps: false, ...s }))],
+      axes: [{ ...axis, space: 84, values: moments }, y],
+      series: [{ label: "UTC", value: (u, at) => (at == null ? "–" : `${day(new Date(at * 1000))} ${clock(new Date(at * 1000), 0)}`) }, ...kind.series.map((s) => ({ points: { show: false }, spanGaps: false, ...s }))],
       hooks: { drawAxes: kind.shade ? [shadeProtection(kind.shade)] : [], draw: kind.line != null ? [drawLine(kind.line, colours.orange)] : [] },
     }, [times, ...chart.columns], element);
   };
@@ -103,10 +123,10 @@
     const plots = [];
     for (const figure of portfolio.querySelectorAll("figure[data-chart]")) {
       const element = figure.querySelector(".plot");
-      const width = forPrint ? PRINT_WIDTH : element.clientWidth;
+      const width = forPrint ? PRINT.width : element.clientWidth;
       if (!width) continue;
       const colours = dark.matches && !forPrint ? DARK : LIGHT;
-      plots.push({ element, plot: build(element, data.charts[number][Number(figure.dataset.chart)], width, colours, `portfolio-${number}`) });
+      plots.push({ element, plot: build(element, data.charts[number][Number(figure.dataset.chart)], width, colours, `portfolio-${number}`, forPrint ? PRINT.height : HEIGHT) });
     }
     groups.set(portfolio, plots);
     portfolio.querySelector(".tools").hidden = plots.length === 0;
