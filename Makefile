@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 MINUTES ?= 60
 
-.PHONY: help setup analysts dev demo test check format faults simulation fuzz bench bench-quick bench-guard lock clean
+.PHONY: help setup analysts dev demo test check format schemas faults simulation fuzz bench bench-quick bench-guard lock clean
 
 help:
 	@echo "make demo    a live demo on a real Kafka (about a minute)"
@@ -14,6 +14,7 @@ help:
 	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
 	@echo "make analysts   what \`sizer export\` needs for tables and \`sizer report\` for pages, too"
 	@echo "make check   format, lint, types, import floors"
+	@echo "make schemas write schemas/ from app/codecs/records.py"
 	@echo "make bench   speed, as ratios within one run (about an hour); python -m bench.publish puts it into docs"
 	@echo "make bench-quick   the same in under five minutes, one line at the end"
 	@echo "make bench-guard   fails if the worker has become slower, as a ratio to the plain loop"
@@ -61,6 +62,9 @@ check: dev
 format: dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+schemas: dev
+	@$(BIN)/python -m schemas.generate
 
 faults: dev
 	@$(BIN)/python -m tests.faults --minutes $(MINUTES)

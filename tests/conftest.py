@@ -1,11 +1,11 @@
-"""One real broker for all tests that need one."""
+"""One real broker, and one real Schema Registry, for all tests that need them."""
 
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from app.broker import Broker
+from app.broker import Broker, Registry
 
 # How long an example takes is no property: machines are slow now and then.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -16,6 +16,15 @@ settings.load_profile("untimed")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """Run a broker that all tests share: each needs topics and ids of its own. Nobody needs its data afterwards."""
     running = Broker(tmp_path_factory.mktemp("broker"))
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Run a Schema Registry that all tests share: each needs subjects of its own."""
+    running = Registry(tmp_path_factory.mktemp("registry"))
     running.start()
     yield running
     running.kill()

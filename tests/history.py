@@ -224,6 +224,7 @@ class MemorySource:
     where = "memory"
     partitioner = "any"
     topic_names: Mapping[str, str] = NAMES
+    schemas = None
 
     def __init__(
         self, *logs: dict[str, list[Record]], taken: Any = "all", starts: dict[str, int] | None = None
@@ -233,6 +234,9 @@ class MemorySource:
         self.starts = dict.fromkeys(TOPICS, 0) | (starts or {})
         self.partition_count = len(logs)
         self.topic_ids: dict[str, str] = {topic: f"id-of-{topic}" for topic in TOPICS}
+
+    def schema_text(self, schema_id: int) -> str | None:
+        return None
 
     @contextmanager
     def open(self, partition: int) -> Iterator[MemoryLog]:

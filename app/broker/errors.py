@@ -1,8 +1,8 @@
-"""What can go wrong with a broker and is nobody's mistake."""
+"""What can go wrong with a broker or a registry and is nobody's mistake."""
 
 
 class BrokerError(Exception):
-    """The broker ended by itself or did not become ready in time.
+    """The broker, or the Schema Registry, ended by itself or did not become ready in time.
 
-    The message has several lines: what happened, then the end of the broker's log.
+    The message has several lines: what happened, then the end of its log.
     """

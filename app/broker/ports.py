@@ -1,9 +1,10 @@
-"""The broker's two ports on the loopback: kept beside its data, so that a restart finds its clients again."""
+"""Ports on the loopback: those of a broker are kept beside its data, so that a restart finds its clients again."""
 
 import errno
 import json
 import random
 import socket
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,18 +32,25 @@ def choose_ports(file: Path, asked: int | None) -> Ports:
     Raises UserError if the port that was asked for is taken or is none.
     """
     last = _last(file)
-    if asked is None:
-        broker = last.broker if last and is_free(last.broker) else _free_port({last.controller} if last else set())
-    else:
-        broker = _checked(asked)
+    broker = choose_port(asked, last.broker if last else None, {last.controller} if last else set())
     keep = last is not None and last.controller != broker and is_free(last.controller)
     ports = Ports(broker, last.controller if last and keep else _free_port({broker}))
     file.write_text(json.dumps(ports._asdict()), encoding="ascii")
     return ports
 
 
+def choose_port(asked: int | None, last: int | None = None, other_than: AbstractSet[int] = frozenset()) -> int:
+    """Return `asked`, else `last` if it is still free, else another one, and none of `other_than`.
+
+    Raises UserError if the port that was asked for is taken or is none.
+    """
+    if asked is not None:
+        return _checked(asked)
+    return last if last is not None and is_free(last) else _free_port(other_than)
+
+
 def is_free(port: int) -> bool:
-    """Whether the broker could listen there now. Raises OSError if listening is not permitted at all."""
+    """Whether a server could listen there now. Raises OSError if listening is not permitted at all."""
     with socket.socket() as listener:
         # As Java does: connections of the former broker that linger in TIME_WAIT are no hindrance.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -75,6 +83,6 @@ def _checked(port: int) -> int:
     return port
 
 
-def _free_port(other_than: set[int]) -> int:
+def _free_port(other_than: AbstractSet[int]) -> int:
     candidates = random.sample(_RANGE, k=len(_RANGE))
     return next(port for port in candidates if port not in other_than and is_free(port))

@@ -7,22 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.broker.java import java_environment
+
 _GUARD = Path(__file__).with_name("guard.py")
-
-# The machine's own settings for Java would change the broker, and print a line about it.
-_NOT_FOR_JAVA = {"JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"}
-
-
-def java_environment() -> dict[str, str]:
-    """Return our environment without what would change how Java runs."""
-    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_JAVA}
 
 
 class GuardedProcess:
     """A command that ends when we end, whatever ends us; not reached by a Ctrl-C in our terminal."""
 
-    def __init__(self, command: Sequence[str], *, folder: Path, log: Path, inherited: int) -> None:
-        """Start `command` in `folder`; what it prints goes to `log`. It inherits the file descriptor `inherited`.
+    def __init__(self, command: Sequence[str], *, folder: Path, log: Path, inherited: Sequence[int] = ()) -> None:
+        """Start `command` in `folder`; what it prints goes to `log`. It inherits the file descriptors `inherited`.
 
         Raises OSError if not even the guard can be started. If the command cannot be, it counts as one that ended.
         """
@@ -34,7 +28,7 @@ class GuardedProcess:
                 stderr=log_file,
                 cwd=folder,
                 env=java_environment(),
-                pass_fds=(inherited,),
+                pass_fds=inherited,
                 start_new_session=True,
             )
         assert self._guard.stdout is not None

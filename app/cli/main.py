@@ -1,10 +1,11 @@
 """The command line: each command is a thin door to one package, imported only when it is called."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +14,9 @@ from app.errors import UserError
 
 USER_ERROR = 2
 
+Role = Literal["worker", "signal-producer", "execution-service", "analyst", "admin"]
+"""As in app.stream.acls, which is imported only when it is called."""
+
 app_help = """Sizes trade signals into orders, exactly once, on Kafka.
 
 Try `sizer demo` for a live demo on a real Kafka, or `sizer simulate` for the rules alone."""
@@ -20,6 +24,8 @@ Try `sizer demo` for a live demo on a real Kafka, or `sizer simulate` for the ru
 commands = typer.Typer(help=app_help, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 topics_commands = typer.Typer(help="Make or check the topics.", no_args_is_help=True)
 commands.add_typer(topics_commands, name="topics")
+schemas_commands = typer.Typer(help="Register or check the Avro schemas.", no_args_is_help=True)
+commands.add_typer(schemas_commands, name="schemas")
 
 
 @commands.command()
@@ -56,6 +62,28 @@ def broker(
     raise SystemExit(run_broker(port, data_dir))
 
 
+@commands.command()
+def registry(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1 (8081).")] = None,
+) -> None:
+    """Run the packaged Schema Registry in the foreground, to try Avro with. The first time it is fetched (159 MB).
+
+    Prints one line with its URL when it is ready. Ctrl-C or SIGTERM ends it, and its schemas are gone: they are in
+    memory only. It is not for production.
+
+    For example, here and then in another terminal:
+
+      sizer registry --port 8081
+
+      export SIZER_SCHEMA_REGISTRY_URL=http://127.0.0.1:8081/apis/ccompat/v7
+
+      SIZER_OUTPUT_FORMAT=avro sizer worker
+    """
+    from app.broker import run_registry
+
+    raise SystemExit(run_registry(port))
+
+
 @topics_commands.command("create")
 def topics_create(
     partitions: Annotated[
@@ -88,6 +116,58 @@ def topics_check() -> None:
 
     check_topics(load_settings())
     print("all topics are as they should be")
+
+
+@commands.command()
+def acls(
+    role: Annotated[Role, typer.Argument(help="Whose: what this part of a deployment needs.")],
+    principal: Annotated[str, typer.Option(help="Who is to be allowed it, for example User:sizer.")],
+    group: Annotated[
+        str | None, typer.Option(help="Consumer group of the execution service. [execution-service]")
+    ] = None,
+) -> None:
+    """Print the smallest set of ACLs for a role, as commands of Kafka's own `kafka-acls.sh`. Nothing is connected.
+
+    ADMIN_CONFIG names the properties file of whoever may alter ACLs.
+
+    Example:  sizer acls worker --principal User:sizer | ADMIN_CONFIG=admin.properties sh -e
+    """
+    from app.settings import load_settings
+    from app.stream import acls
+
+    if not re.fullmatch(r"[A-Za-z]+:.+", principal):
+        raise UserError(f"--principal {principal}: expected a type and a name, as in User:sizer")
+    for line in acls.acl_commands(load_settings(), acls.Role(role), principal, group):
+        print(line)
+
+
+@schemas_commands.command("register")
+def schemas_register() -> None:
+    """Register the Avro schemas of the topics in the Schema Registry, compatibility BACKWARD.
+
+    Signal, Fill, SizedOrder and PhaseEvent, each under its topic's name and -value. Doing it again is no error: do it
+    before a new release of the workers starts. A worker with SIZER_OUTPUT_FORMAT=avro wants them registered.
+
+    Example:  SIZER_SCHEMA_REGISTRY_URL=http://localhost:8081 sizer schemas register
+    """
+    from app.settings import load_settings
+    from app.stream.formats import register_schemas
+
+    for found in register_schemas(load_settings()):
+        print(f"registered {found.subject}: {found.record}, id {found.schema_id}, {found.compatibility}")
+
+
+@schemas_commands.command("check")
+def schemas_check() -> None:
+    """Check that this release's schemas are registered; each problem is told with its cure (status 2).
+
+    Example:  SIZER_SCHEMA_REGISTRY_URL=http://localhost:8081 sizer schemas check
+    """
+    from app.settings import load_settings
+    from app.stream.formats import check_schemas
+
+    for found in check_schemas(load_settings()):
+        print(f"{found.subject}: {found.record}, id {found.schema_id}, {found.compatibility}")
 
 
 @commands.command()

@@ -1,4 +1,6 @@
-"""One function per type of field: a JSON value in, a checked value out, `BadRecord` (INVALID) with the cure if not.
+"""One function per type of field: a value in, a checked value out, `BadRecord` (INVALID) with the cure if not.
+
+A value is as JSON has it; from Avro a decimal is a `Decimal`, or an `UnusableDecimal`.
 
 What is ordinary is told first and quickly; the tests behind it are for the error message.
 """
@@ -9,10 +11,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from app.codecs.errors import invalid
-from app.core.exact import AMOUNT_LIMIT, ZERO, to_amount
+from app.core.exact import AMOUNT_LIMIT, ZERO, plain, to_amount
 from app.core.messages import FIRST_TIME, LAST_TIME
 
 MAXIMUM_LENGTH = 128
@@ -34,10 +36,19 @@ _SHOWER = reprlib.Repr()
 E = TypeVar("E")
 
 
+class UnusableDecimal(NamedTuple):
+    """A decimal that was read but is none of ours; it is told when its field's turn comes."""
+
+    reason: str
+
+
 def shown(value: object) -> str:
     """Return a value as an error message shows it: short and ASCII."""
-    # A document may be nested deeper than Python can show: `reprlib` stops a few levels down.
-    text = _SHOWER.repr(value) if isinstance(value, list | dict) else ascii(value)
+    if isinstance(value, Decimal):
+        text = plain(value)
+    else:
+        # A document may be nested deeper than Python can show: `reprlib` stops a few levels down.
+        text = _SHOWER.repr(value) if isinstance(value, list | dict) else ascii(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
@@ -72,6 +83,10 @@ def decimal(name: str, value: Any) -> Decimal:
         if not _DECIMAL.fullmatch(value):
             raise invalid(f'{name}: {shown(value)} is not a decimal; send e.g. "12.5", at most 12 decimals')
         number = Decimal(value)
+    elif isinstance(value, Decimal):
+        number = value
+    elif isinstance(value, UnusableDecimal):
+        raise invalid(f"{name}: {value.reason}")
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise invalid(f'{name}: {shown(value)} is not a decimal; send a string such as "12.5" or a number')
     else:

@@ -15,6 +15,7 @@ from app.demo.market import SECOND, SYMBOL, WINDOW_END, WINDOW_START, MarketCloc
 from app.demo.strategies import Intent, all_intents
 
 Message = dict[str, Any]
+Encode = Callable[[Message], bytes]
 RESENT: Final = 25  # signals that an anxious producer sends a second time
 
 
@@ -33,10 +34,16 @@ def rfc3339(time: int) -> str:
 
 
 class Desk:
-    """All strategies, and what goes wrong in them. Ask `due` as market time passes; it forgets nothing."""
+    """All strategies, and what goes wrong in them. Ask `due` as market time passes; it forgets nothing.
 
-    def __init__(self, accounts: Sequence[Account], prices: Prices, clock: MarketClock) -> None:
+    `encode`: how a signal becomes a record's value.
+    """
+
+    def __init__(
+        self, accounts: Sequence[Account], prices: Prices, clock: MarketClock, encode: Encode = orjson.dumps
+    ) -> None:
         self._clock = clock
+        self._encode = encode
         self._intents = all_intents(accounts, prices)
         self._next_intent = next(self._intents, None)
         self._mishaps = deque(
@@ -60,7 +67,7 @@ class Desk:
                 records.append(self._record(self._next_intent))
                 self._next_intent = next(self._intents, None)
             else:
-                records.extend(self._mishaps.popleft()[1](self._recent))
+                records.extend(self._mishaps.popleft()[1](self._recent, self._encode))
         return records
 
     def _record(self, intent: Intent) -> Outgoing:
@@ -87,54 +94,57 @@ class Desk:
             signal["portfolio_value"] = str(account.value)
             self._value_told.add(account.portfolio_id)
         self._recent.append(signal)
-        return _sent(signal)
+        return sent(signal, self._encode)
 
 
-def _sent(signal: Message, **changed: object) -> Outgoing:
-    return Outgoing(signal["portfolio_id"].encode(), orjson.dumps(signal | changed))
+def sent(message: Message, encode: Encode, **changed: object) -> Outgoing:
+    """Return a signal or a fill as a record to send, with some fields changed."""
+    return Outgoing(message["portfolio_id"].encode(), encode(message | changed))
 
 
-Mishap = Callable[[Sequence[Message]], list[Outgoing]]
+Mishap = Callable[[Sequence[Message], Encode], list[Outgoing]]
 
 
-def _undecodable(recent: Sequence[Message]) -> list[Outgoing]:
-    good = _sent(recent[-1], signal_id="cut-off")
+def _undecodable(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:
+    good = sent(recent[-1], encode, signal_id="cut-off")
     return [good._replace(value=(good.value or b"")[:70])]
 
 
-def _unknown_schema(recent: Sequence[Message]) -> list[Outgoing]:
-    return [_sent(recent[-1])._replace(value=b"\x00\x00\x00\x10\x07\x0eavro, from a registry that we do not have")]
-
-
-def _invalid(recent: Sequence[Message]) -> list[Outgoing]:
+def _unknown_schema(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:
     return [
-        _sent(recent[-1], signal_id="too-sure", confidence=1.7),
-        _sent(recent[-1], signal_id="free-lunch", price="-1640.25"),
-        _sent(recent[-1], signal_id="sideways", side="HOLD"),
+        sent(recent[-1], encode)._replace(value=b"\x00\x00\x00\x10\x07\x0eavro, from a registry that we do not have")
     ]
 
 
-def _wrong_key(recent: Sequence[Message]) -> list[Outgoing]:
-    signal = _sent(recent[-1], signal_id="wrong-key")
+def _invalid(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:
+    return [
+        sent(recent[-1], encode, signal_id="too-sure", confidence=1.7),
+        sent(recent[-1], encode, signal_id="free-lunch", price="-1640.25"),
+        sent(recent[-1], orjson.dumps, signal_id="sideways", side="HOLD"),  # Avro knows no such side
+    ]
+
+
+def _wrong_key(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:
+    signal = sent(recent[-1], encode, signal_id="wrong-key")
     return [signal._replace(key=b"another-portfolio"), signal._replace(key=None)]
 
 
-def _wrong_partition(recent: Sequence[Message]) -> list[Outgoing]:
-    return [_sent(recent[-1], signal_id="another-hash")._replace(turn=1)]
+def _wrong_partition(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:
+    return [sent(recent[-1], encode, signal_id="another-hash")._replace(turn=1)]
 
 
-def _from_another_day(recent: Sequence[Message]) -> list[Outgoing]:
+def _from_another_day(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:
     signal = recent[-1]
     generated_at = dt.datetime.fromisoformat(signal["generated_at"])
     days = dt.timedelta(days=3)
     return [
-        _sent(signal, signal_id="stale", generated_at=(generated_at - days).isoformat(), expires_at=None),
-        _sent(signal, signal_id="future", generated_at=(generated_at + days).isoformat(), expires_at=None),
+        sent(signal, encode, signal_id="stale", generated_at=(generated_at - days).isoformat(), expires_at=None),
+        sent(signal, encode, signal_id="future", generated_at=(generated_at + days).isoformat(), expires_at=None),
     ]
 
 
-def _resent(recent: Sequence[Message]) -> list[Outgoing]:
-    return [_sent(signal) for signal in recent] + [_sent(recent[-1], confidence=0.99)]
+def _resent(recent: Sequence[Message], encode: Encode) -> list[Outgoing]:
+    return [sent(signal, encode) for signal in recent] + [sent(recent[-1], encode, confidence=0.99)]
 
 
 MISHAPS: Final[tuple[tuple[float, Mishap], ...]] = (

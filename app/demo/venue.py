@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from app.demo.accounts import Account
-from app.demo.desk import Message, Outgoing, rfc3339
+from app.demo.desk import Encode, Message, Outgoing, rfc3339, sent
 from app.demo.execution import Execution, Report
 from app.demo.market import SECOND, WINDOW_END, WINDOW_START, MarketClock, Prices
 
@@ -30,9 +30,20 @@ def microseconds(time: str) -> int:
 
 
 class Venue:
-    """All orders at the venue, and what goes wrong in it. Ask `due` as market time passes."""
+    """All orders at the venue, and what goes wrong in it. Ask `due` as market time passes.
 
-    def __init__(self, accounts: Sequence[Account], prices: Prices, clock: MarketClock, seed: int) -> None:
+    `encode`: how a fill becomes a record's value.
+    """
+
+    def __init__(
+        self,
+        accounts: Sequence[Account],
+        prices: Prices,
+        clock: MarketClock,
+        seed: int,
+        encode: Encode = orjson.dumps,
+    ) -> None:
+        self._encode = encode
         self._prices = prices
         self._clock = clock
         self._seed = seed
@@ -78,9 +89,9 @@ class Venue:
         while self._planned and self._planned[0][0] <= market_now:
             _, _, number, report, order = heapq.heappop(self._planned)
             fill = self._fill(number, report, order)
-            fills.append(_sent(fill))
+            fills.append(sent(fill, self._encode))
             if self._mishaps and self._mishaps[0][0] <= report.time and report.last_qty:
-                fills.extend(self._mishaps.popleft()[1](fill))
+                fills.extend(self._mishaps.popleft()[1](fill, self._encode))
         return fills
 
     def _fill(self, number: int, report: Report, order: Mapping[str, Any]) -> Message:
@@ -119,31 +130,30 @@ class Venue:
         return f"{self._values[portfolio_id].quantize(_CENT):f}"
 
 
-def _sent(fill: Message, **changed: object) -> Outgoing:
-    return Outgoing(fill["portfolio_id"].encode(), orjson.dumps(fill | changed))
+def _unknown_order(fill: Message, encode: Encode) -> list[Outgoing]:
+    return [sent(fill, encode, exec_id="stray/1", order_id="00000000-0000-5000-8000-000000000000")]
 
 
-def _unknown_order(fill: Message) -> list[Outgoing]:
-    return [_sent(fill, exec_id="stray/1", order_id="00000000-0000-5000-8000-000000000000")]
+def _closes_too_much(fill: Message, encode: Encode) -> list[Outgoing]:
+    return [sent(fill, encode, exec_id="fat-finger/1", position_effect="CLOSE", last_qty="1000000")]
 
 
-def _closes_too_much(fill: Message) -> list[Outgoing]:
-    return [_sent(fill, exec_id="fat-finger/1", position_effect="CLOSE", last_qty="1000000")]
+def _invalid(fill: Message, encode: Encode) -> list[Outgoing]:
+    return [
+        sent(fill, encode, exec_id="no-price/1", last_px="0"),
+        sent(fill, orjson.dumps, exec_id="no-type/1", exec_type="DONE"),  # Avro knows no such type
+    ]
 
 
-def _invalid(fill: Message) -> list[Outgoing]:
-    return [_sent(fill, exec_id="no-price/1", last_px="0"), _sent(fill, exec_id="no-type/1", exec_type="DONE")]
+def _undecodable(fill: Message, encode: Encode) -> list[Outgoing]:
+    return [sent(fill, encode)._replace(value=b"8=FIX.4.4\x019=148\x0135=8\x01")]
 
 
-def _undecodable(fill: Message) -> list[Outgoing]:
-    return [_sent(fill)._replace(value=b"8=FIX.4.4\x019=148\x0135=8\x01")]
+def _repeated(fill: Message, encode: Encode) -> list[Outgoing]:
+    return [sent(fill, encode), sent(fill, encode)]
 
 
-def _repeated(fill: Message) -> list[Outgoing]:
-    return [_sent(fill), _sent(fill)]
-
-
-MISHAPS: Final[tuple[tuple[float, Callable[[Message], list[Outgoing]]], ...]] = (
+MISHAPS: Final[tuple[tuple[float, Callable[[Message, Encode], list[Outgoing]]], ...]] = (
     (0.12, _repeated),
     (0.20, _unknown_order),
     (0.36, _closes_too_much),

@@ -3,13 +3,15 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import orjson
 
-from app.codecs import BadRecord, decode_fill, decode_signal, encode_phase_event, encode_sized_order
+from app.codecs import JSON_OUTPUT, BadRecord, Decoder, Encoders
 from app.codecs.fields import shown
 from app.core.admission import admit
 from app.core.decision import decide
+from app.core.exact import plain
 from app.core.execution import apply
 from app.core.messages import ErrorCode, Fill, Ignored, PhaseEvent, Refused, Signal
 from app.core.order import is_forgotten
@@ -24,6 +26,7 @@ from app.processor.store import Change, Store
 from app.topics import FILLS, INPUTS, PHASE_EVENTS, SIZED_ORDERS
 
 _EXPECTED_KEY = "use portfolio_id, as UTF-8, as the record's key"
+_plain = lru_cache(maxsize=10_000)(plain)  # prices and values come again and again
 _SAME_NAMES: Mapping[str, str] = {topic: topic for topic in INPUTS}
 
 
@@ -46,12 +49,16 @@ class Processor:
         partition_of: Callable[[bytes], int] | None,
         partitioner_name: str = "murmur2",
         topic_names: Mapping[str, str] = _SAME_NAMES,
+        decoder: Decoder | None = None,
+        encoders: Encoders = JSON_OUTPUT,
     ) -> None:
         """Take up the partition where the store's rows stand.
 
         `partition_of`: from a key to its partition, None to check none. `topic_names`: the real names of `signals`
-        and `fills`, for error headers. Raises UserError if the rows were written for another partition count and
-        Doubt if they are of an unknown version.
+        and `fills`, for error headers. `decoder`: if None, one without a schema registry.
+
+        Raises UserError if the rows were written for another partition count and Doubt if they are of an unknown
+        version.
         """
         self.partition = partition
         self.policy = policy
@@ -59,6 +66,9 @@ class Processor:
         self._partition_of = partition_of
         self._partitioner_name = partitioner_name
         self._topic_names = topic_names
+        decoder = decoder or Decoder()
+        self._decode_signal, self._decode_fill = decoder.signal, decoder.fill
+        self._encode_sized_order, self._encode_phase_event = encoders
         self._state = self.state_type(store, partition_count)
 
     @property
@@ -87,6 +97,9 @@ class Processor:
         A worker skips what lies before the position; given all the same, a record is judged as a redelivery.
 
         `clock`: the worker's clock in microseconds since the epoch; None: the signal's own `generated_at`.
+
+        Raises SchemaPending where a schema has to be fetched first: nothing has happened, and the record is to be
+        processed again.
         """
         message = self.read(record)
         if isinstance(message, Refused):
@@ -94,10 +107,14 @@ class Processor:
         return self.take(record, message, clock)
 
     def read(self, record: Record) -> Signal | Fill | Refused:
-        """Return what a record says, or why it is bad whatever was before. Nothing is taken yet."""
+        """Return what a record says, or why it is bad whatever was before. Nothing is taken yet.
+
+        Raises SchemaPending.
+        """
         topic, _, _, _, value, _, _ = record
+        message: Signal | Fill
         try:
-            message = decode_fill(value) if topic == FILLS else decode_signal(value)
+            message = self._decode_fill(value) if topic == FILLS else self._decode_signal(value)
             self._check_key(record, message.portfolio_id)
         except BadRecord as bad:
             return Refused(bad.code, bad.message)
@@ -179,7 +196,7 @@ class Processor:
         state.keep_decided_signal(signal_id_key, DecidedSignal(now, digest(signal)))
         answer = result.sized_order
         self.counters[answer.decision if answer.skip_reason is None else f"SKIPPED.{answer.skip_reason}"] += 1
-        produced = Produced(SIZED_ORDERS, record.key, encode_sized_order(answer))
+        produced = Produced(SIZED_ORDERS, record.key, self._encode_sized_order(answer))
         return Outcome((*self._events(record, result.events), produced) if result.events else (produced,))
 
     def _fill(self, record: Record, fill: Fill) -> Outcome:
@@ -208,7 +225,7 @@ class Processor:
     def _events(self, record: Record, events: tuple[PhaseEvent, ...]) -> tuple[Produced, ...]:
         for event in events:
             self.counters[event.type] += 1
-        return tuple(Produced(PHASE_EVENTS, record.key, encode_phase_event(event)) for event in events)
+        return tuple(Produced(PHASE_EVENTS, record.key, self._encode_phase_event(event)) for event in events)
 
     def _refuse(self, record: Record, refused: Refused, now: int | None = None) -> Outcome:
         self.counters[f"DLQ.{record.topic}.{refused.code}"] += 1
@@ -217,5 +234,6 @@ class Processor:
 
 def digest(signal: Signal) -> str:
     """Return a digest of a signal's content: tells a repeat from another signal under the same id."""
-    content = orjson.dumps(tuple(signal), default=str)  # decimals are all that it does not know
+    # Decimals are all that the serializer does not know; 5.0 is 5, in whatever format it came.
+    content = orjson.dumps(tuple(signal), default=_plain)
     return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -5,6 +5,7 @@ That is the exposure by another arithmetic (I3), the ids (I5) and the state in t
 
 from collections.abc import Iterable, Mapping
 
+from app.codecs import WriterSchemas
 from app.core.messages import ErrorCode, Fill, Signal
 from app.processor import Change, Record, rows
 from app.processor.dead_letter import CODE_HEADER
@@ -28,9 +29,14 @@ class Auditor:
     What was fed and run is forgotten, but for what the recomputation itself remembers and the ids of all orders.
     """
 
-    def __init__(self, desk: Desk, starts: Mapping[str, int] | None = None) -> None:
-        """Begin where the topics do. `starts`: the first offset that each still has, by logical name."""
-        self._walk = Walk(desk, starts)
+    def __init__(
+        self, desk: Desk, starts: Mapping[str, int] | None = None, schemas: WriterSchemas | None = None
+    ) -> None:
+        """Begin where the topics do. `starts`: the first offset that each still has, by logical name.
+
+        `schemas`: of the registry that records may be numbered by, as `FetchedSchemas`; None: there is none.
+        """
+        self._walk = Walk(desk, starts, schemas=schemas)
         self._exposures = ExposureLog()
         self._latest = 0
         self._suspects: dict[tuple[str, bytes], Difference] = {}
@@ -117,7 +123,7 @@ class Auditor:
     def _judge_answer(self, step: Step, signal: Signal) -> None:
         journal, policy = self.journal, step.policy
         assert policy is not None, "by which it was decided"
-        answer = step.answer or published.read_answer(made(step.outcome.produced[-1], step.record))
+        answer = step.answer or published.read_answer(made(step.outcome.produced[-1], step.record), None)
         self._latest = max(self._latest, answer.decided_at)
         expected = published.order_id_of(signal.portfolio_id, signal.signal_id, signal.generated_at)
         if answer.order_id != expected:
@@ -141,7 +147,7 @@ def _events(step: Step) -> list[Event]:
     events = []
     for match in step.matches:
         if match.produced.topic == PHASE_EVENTS:
-            event = match.item or published.read_event(made(match.produced, step.record))
+            event = match.item or published.read_event(made(match.produced, step.record), None)
             assert isinstance(event, Event), "by topic"
             events.append(event)
     return events

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 
+from app.codecs import WriterSchemas
 from app.errors import UserError
 from app.processor import TABLES
 from app.processor.rows import PARTITION_KEY
 from app.replay.history import TOPICS
 from app.replay.kept import read_partition_row
 from app.replay.reading import PartitionReader, partition_reader
+from app.replay.schemas import schema_text, schemas_of
 from app.replay.source import Give, Offsets
 from app.settings import Settings
+from app.stream.acls import Role, check_acls
 from app.stream.clients import REQUEST_SECONDS, connect_admin
 from app.stream.topics import changelog_topic, check_partition_counts, topic_ids
 from app.topics import INPUTS, OUTPUTS
@@ -23,8 +27,9 @@ class Topics:
     """What is to be read: the six topics of the desk, and the changelogs if they are there."""
 
     def __init__(self, settings: Settings) -> None:
-        """Look them up. Raises UserError if there is no broker or a topic is missing."""
+        """Look them up. Raises UserError if there is no broker, or a topic is missing or may not be read."""
         self.settings = settings
+        check_acls(settings, Role.ANALYST)  # to clients, topics that they may not see do not exist
         known = connect_admin(settings).list_topics(timeout=REQUEST_SECONDS).topics
         desk = {topic: settings.topic(topic) for topic in TOPICS}
         for name in desk.values():
@@ -36,6 +41,15 @@ class Topics:
         self.missing_changelogs = [name for name in changelogs.values() if name not in known]
         self.names: Mapping[str, str] = desk if self.missing_changelogs else desk | changelogs
         self.has_state = not self.missing_changelogs
+
+    @cached_property
+    def schemas(self) -> WriterSchemas | None:
+        """The schemas of the configured registry; None if there is none. Each process asks for itself."""
+        return schemas_of(self.settings)
+
+    def __getstate__(self) -> dict[str, object]:
+        # A registry's connections stay where they are: another process makes its own.
+        return {name: value for name, value in self.__dict__.items() if name != "schemas"}
 
 
 class KafkaSource:
@@ -53,6 +67,15 @@ class KafkaSource:
         self.topic_names: Mapping[str, str] = desk
         self.topic_ids: Mapping[str, str] = {topic: ids[name] for topic, name in desk.items()}
         self._topics = topics
+
+    @property
+    def schemas(self) -> WriterSchemas | None:
+        """The schemas of the configured registry; None if there is none."""
+        return self._topics.schemas
+
+    def schema_text(self, schema_id: int) -> str | None:
+        """Return the text of one of them, None if the registry has it not. Raises UserError if it does not answer."""
+        return schema_text(self._topics.settings, schema_id)
 
     @contextmanager
     def open(self, partition: int) -> Iterator["KafkaLog"]:

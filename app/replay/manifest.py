@@ -78,6 +78,8 @@ class Manifest(_Model):
     topic_ids: dict[str, str]
     parts: dict[str, list[Part]] = {}
     """Of raw records: by topic, one for each partition."""
+    schemas: dict[str, str] = {}
+    """Of raw records: the registry's schemas that they are numbered by, as texts by number."""
     places: list[Place] = []
     """Of raw records: one for each partition."""
     runs: int = 0

@@ -4,11 +4,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import orjson
-
+from app.codecs import WriterSchemas
+from app.codecs.output import in_format_of, read_output
+from app.codecs.records import TOPIC_RECORDS
 from app.core.messages import Fill, Signal
 from app.core.policy import TABLE_POLICY, Policy
 from app.processor import Produced, Record
+from app.processor.dead_letter import CODE_HEADER, MESSAGE_HEADER
 from app.replay import published
 from app.replay.findings import FieldDifference, Journal
 from app.replay.published import Answer, DeadLetter, Event, MalformedError, shown
@@ -16,11 +18,11 @@ from app.topics import FILLS_DLQ, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
 
 Item = Answer | Event | DeadLetter
 """A published record that was read."""
-_KINDS: Mapping[str, tuple[str, Callable[[Record], Item]]] = {
-    SIZED_ORDERS: ("sized order", published.read_answer),
-    PHASE_EVENTS: ("phase event", published.read_event),
-    SIGNALS_DLQ: ("dead letter", published.read_dead_letter),
-    FILLS_DLQ: ("dead letter", published.read_dead_letter),
+_KINDS = {
+    SIZED_ORDERS: "sized order",
+    PHASE_EVENTS: "phase event",
+    SIGNALS_DLQ: "dead letter",
+    FILLS_DLQ: "dead letter",
 }
 Seen = Callable[[Item], None]
 _Key = tuple[Any, ...]
@@ -79,6 +81,7 @@ class Outputs:
         journal: Journal,
         starts: Mapping[str, int],
         more: More,
+        schemas: WriterSchemas | None,
         *,
         is_resumed: bool = False,
         remembers_ids: bool = True,
@@ -87,12 +90,14 @@ class Outputs:
         """Begin with nothing.
 
         `starts`: the first offset that a topic still has, by logical name; 0 if not given. `more`: asked for records
-        of a topic when what is looked for was not fed. `is_resumed`: the recomputation knows what was before.
+        of a topic when what is looked for was not fed. `schemas`: of the registry that answers may be numbered by;
+        None: numbers are not looked at. `is_resumed`: the recomputation knows what was before.
         `remembers_ids`: find order ids that were published twice, at the price of remembering them all. `seen`: told
         of each record that can be read.
         """
         self._journal = journal
         self._more = more
+        self._schemas = schemas
         self._is_resumed = is_resumed
         self._remembers_ids = remembers_ids
         self._seen = seen
@@ -115,11 +120,10 @@ class Outputs:
 
     def feed(self, record: Record) -> None:
         """Take a published record. Those of one topic come in the order of their offsets."""
-        kind, read = _KINDS[record.topic]
         if record.topic == SIZED_ORDERS:
             self._journal.orders += 1
         try:
-            item = read(record)
+            item = self._read(record)
             if self._seen is not None:
                 self._seen(item)
             if isinstance(item, Answer):
@@ -130,7 +134,14 @@ class Outputs:
                 self._fed[record.topic].append(item.offset)
                 self._file(record.topic, (item.offset,), item)
         except MalformedError as error:
-            self._journal.find("I1", record, f"this is no {kind}: {error}: {shown(record.value)}")
+            self._journal.find("I1", record, f"this is no {_KINDS[record.topic]}: {error}: {shown(record.value)}")
+
+    def _read(self, record: Record) -> Item:
+        if record.topic == SIZED_ORDERS:
+            return published.read_answer(record, self._schemas)
+        if record.topic == PHASE_EVENTS:
+            return published.read_event(record, self._schemas)
+        return published.read_dead_letter(record)
 
     def policy(self, policy_id: str) -> Policy | None:
         """Return a policy that a phase event announced."""
@@ -200,7 +211,7 @@ class Outputs:
     def expect_answer(self, produced: Produced, answer: Answer | None, cause: Record) -> Match:
         """Compare an answer with the recomputed one. `answer`: the published one, None if there is none."""
         if answer is None:
-            self._lose(SIZED_ORDERS, f"{published.read_answer(made(produced, cause))}", cause)
+            self._lose(SIZED_ORDERS, f"{published.read_answer(made(produced, cause), None)}", cause)
             return Match(produced, None)
         self._take(SIZED_ORDERS, _key(answer))
         match = self._compare(produced, answer, cause)
@@ -210,7 +221,7 @@ class Outputs:
 
     def expect_event(self, produced: Produced, cause: Record) -> Match:
         """Compare a phase event with the recomputed one."""
-        recomputed = published.read_event(made(produced, cause))
+        recomputed = published.read_event(made(produced, cause), None)
         key = (recomputed.portfolio_id, recomputed.sequence)
         self._read_ahead(lambda: key in self._filed[PHASE_EVENTS])
         event = self._take(PHASE_EVENTS, key)
@@ -224,7 +235,9 @@ class Outputs:
         self.dead_letter(produced.topic, cause.offset)
         letter = self._take(produced.topic, (cause.offset,))
         if letter is None:
-            self._lose(produced.topic, f"dead letter of offset {cause.offset}", cause)
+            headers = dict(produced.headers)
+            why = f"{shown(headers[CODE_HEADER])}: {shown(headers[MESSAGE_HEADER])}"
+            self._lose(produced.topic, f"dead letter of offset {cause.offset} ({why})", cause)
             return Match(produced, None)
         return self._compare(produced, letter, cause)
 
@@ -353,7 +366,11 @@ class Outputs:
         record = item.record
         if produced.value == record.value and produced.key == record.key and not (produced.headers or record.headers):
             return Match(produced, item)
-        differences = tuple(_differences(produced, record))
+        if produced.topic in TOPIC_RECORDS and not isinstance(item, DeadLetter):
+            kind = TOPIC_RECORDS[produced.topic]
+            value = in_format_of(record.value, produced.value or b"", kind, self._schemas)
+            produced = produced._replace(value=value)
+        differences = tuple(_differences(produced, record, self._schemas))
         if differences:
             text = f"{item}, caused by {self._journal.where(cause)}, is not as recomputed"
             self._journal.find("I4", record, f"{text}: {'; '.join(map(str, differences))}", differences)
@@ -376,12 +393,12 @@ def made(produced: Produced, cause: Record) -> Record:
     return Record(produced.topic, cause.partition, cause.offset, produced.key, produced.value, produced.headers)
 
 
-def _differences(produced: Produced, record: Record) -> Iterator[FieldDifference]:
+def _differences(produced: Produced, record: Record, schemas: WriterSchemas | None) -> Iterator[FieldDifference]:
     """Say in what a published record differs from the recomputed one; nothing if it is identical."""
     if produced.key != record.key:
         yield _difference("key", record.key, produced.key)
     if produced.value != record.value:
-        yield from _value_differences(produced, record)
+        yield from _value_differences(produced, record, schemas)
     made, found = dict(produced.headers), dict(record.headers)
     for name in [name for name in {**made, **found} if made.get(name) != found.get(name)]:
         yield _difference(f"header {name}", found.get(name), made.get(name))
@@ -390,9 +407,10 @@ def _differences(produced: Produced, record: Record) -> Iterator[FieldDifference
         yield _difference("order of the headers", *orders)
 
 
-def _value_differences(produced: Produced, record: Record) -> Iterator[FieldDifference]:
-    if record.topic in (SIZED_ORDERS, PHASE_EVENTS):
-        made, found = orjson.loads(produced.value or b""), orjson.loads(record.value or b"")
+def _value_differences(produced: Produced, record: Record, schemas: WriterSchemas | None) -> Iterator[FieldDifference]:
+    if record.topic in TOPIC_RECORDS:
+        kind = TOPIC_RECORDS[record.topic]
+        made, found = (read_output(value, kind, schemas) for value in (produced.value, record.value))
         names = [name for name in {**made, **found} if made.get(name) != found.get(name)]
         for name in names:
             yield _difference(name, found.get(name), made.get(name))

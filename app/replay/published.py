@@ -5,11 +5,14 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from app.codecs import BadRecord, fields
+from app.codecs import BadRecord, WriterSchemas, fields
+from app.codecs.output import read_output
+from app.codecs.records import PHASE_EVENT, SIZED_ORDER
+from app.codecs.records import Record as RecordType
 from app.core.messages import ErrorCode
 from app.core.policy import Policy, PolicyError
 from app.processor import Record
-from app.processor.dead_letter import CODE_HEADER, NOW_HEADER, OFFSET_HEADER
+from app.processor.dead_letter import CODE_HEADER, MESSAGE_HEADER, NOW_HEADER, OFFSET_HEADER
 
 _NAMESPACE = UUID("6f1e9d0a-6c1b-5c0e-9a53-0f6a2b6f4d11")
 """As the contract says it, not as app.core does: an audit that shares a mistake does not see it."""
@@ -63,14 +66,16 @@ class DeadLetter(NamedTuple):
     """Of the input record."""
     now: int | None
     """The time that a signal was judged by, in microseconds since the epoch."""
+    unknown_schema: str | None = None
+    """What was told of a schema that was not known."""
 
     def __str__(self) -> str:
         return f"dead letter of offset {self.offset}"
 
 
-def read_answer(record: Record) -> Answer:
-    """Read a record of `sized_orders`. Raises MalformedError."""
-    document = _document(record)
+def read_answer(record: Record, schemas: WriterSchemas | None) -> Answer:
+    """Read a record of `sized_orders`, in any format. Raises MalformedError."""
+    document = _document(record, SIZED_ORDER, schemas)
     return Answer(
         record,
         document,
@@ -85,9 +90,9 @@ def read_answer(record: Record) -> Answer:
     )
 
 
-def read_event(record: Record) -> Event:
-    """Read a record of `phase_events`. Raises MalformedError."""
-    document = _document(record)
+def read_event(record: Record, schemas: WriterSchemas | None) -> Event:
+    """Read a record of `phase_events`, in any format. Raises MalformedError."""
+    document = _document(record, PHASE_EVENT, schemas)
     return Event(
         record,
         document,
@@ -105,6 +110,9 @@ def read_dead_letter(record: Record) -> DeadLetter:
         offset = int(headers[OFFSET_HEADER] or b"")
     except (KeyError, ValueError):
         raise MalformedError(f"its header {OFFSET_HEADER} names no offset") from None
+    if headers.get(CODE_HEADER) == ErrorCode.UNKNOWN_SCHEMA.encode():
+        message = (headers.get(MESSAGE_HEADER) or b"").decode("ascii", "replace")
+        return DeadLetter(record, offset, None, message)
     if headers.get(CODE_HEADER) not in _TIMED:
         return DeadLetter(record, offset, None)  # a header of that name is the producer's own
     now = headers.get(NOW_HEADER) or b""
@@ -139,14 +147,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
-def _document(record: Record) -> dict[str, Any]:
+def _document(record: Record, kind: RecordType, schemas: WriterSchemas | None) -> dict[str, Any]:
     try:
-        document = orjson.loads(record.value or b"")
-    except orjson.JSONDecodeError:
-        raise MalformedError("it is not JSON") from None
-    if not isinstance(document, dict):
-        raise MalformedError("it is no JSON object")
-    return document
+        return read_output(record.value, kind, schemas)
+    except BadRecord as bad:
+        raise MalformedError(bad.message) from None
 
 
 def _text(document: dict[str, Any], name: str) -> str:

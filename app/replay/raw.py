@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.codecs import WriterSchemas
 from app.errors import UserError
 from app.processor import Record
 from app.replay.history import TOPICS
 from app.replay.manifest import NAME, File, Manifest, Part, read_manifest
 from app.replay.raw_lines import decode_line
+from app.replay.schemas import KeptSchemas
 from app.replay.source import BrokenSourceError, Give, Offsets
 
 _BLOCK = 1 << 20
@@ -39,8 +41,13 @@ class RawFolder:
         self.partitioner = manifest.partitioner
         self.topic_names: Mapping[str, str] = manifest.topics
         self.topic_ids: Mapping[str, str] = manifest.topic_ids
+        self.schemas: WriterSchemas | None = KeptSchemas(manifest.schemas) if manifest.schemas else None
         self._folder = folder
         self._manifest = manifest
+
+    def schema_text(self, schema_id: int) -> str | None:
+        """Return the text of a schema that was kept, None if it was not."""
+        return self._manifest.schemas.get(str(schema_id))
 
     @contextmanager
     def open(self, partition: int) -> Iterator["RawLog"]:

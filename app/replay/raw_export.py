@@ -23,6 +23,9 @@ from app.replay.parallel import each_partition
 from app.replay.raw_lines import encode_line
 from app.replay.replaying import Progress
 from app.replay.source import Give, PartitionLog, Source
+from app.replay.walk import CONFLUENT_FRAME
+
+_FRAME_HEADER = 5
 
 
 class Exported(NamedTuple):
@@ -62,6 +65,7 @@ def export_raw(source: Source, folder: Path, progress: Progress, processes: int 
             topic_ids=dict(source.topic_ids),
             parts={topic: [done[number][0][topic] for number in numbers] for topic in TOPICS},
             places=[done[number][1] for number in numbers],
+            schemas=_schemas(source, before, set[int]().union(*(done[number][2] for number in numbers))),
         )
         write_manifest(folder, manifest)
     new = dict.fromkeys(TOPICS, 0)
@@ -89,7 +93,17 @@ def check_reach(log: PartitionLog, name: str, topic: str, position: int, folder:
         )
 
 
-def _export_partition(job: _Job, number: int, progress: Progress) -> tuple[dict[str, Part], Place]:
+def _schemas(source: Source, before: Manifest | None, numbers: set[int]) -> dict[str, str]:
+    """Return the texts of the registry's schemas that records are numbered by, as far as it has them."""
+    texts = {} if before is None else dict(before.schemas)
+    for number in sorted(numbers):
+        text = None if str(number) in texts else source.schema_text(number)
+        if text is not None:
+            texts[str(number)] = text
+    return texts
+
+
+def _export_partition(job: _Job, number: int, progress: Progress) -> tuple[dict[str, Part], Place, set[int]]:
     with job.source.open(number) as log:
         parts = {}
         for topic in TOPICS:
@@ -99,14 +113,19 @@ def _export_partition(job: _Job, number: int, progress: Progress) -> tuple[dict[
                 parts[topic] = job.manifest.parts[topic][number].model_copy(deep=True)
             check_reach(log, job.source.topic_names[topic], topic, parts[topic].next, job.folder)
         give = log.pull({topic: part.next for topic, part in parts.items()})
+        numbers: set[int] = set()
         for topic, part in parts.items():
-            _export_topic(job.folder, log, topic, part, give, progress)
+            numbers |= _export_topic(job.folder, log, topic, part, give, progress)
         taken = None if log.taken is None else dict(log.taken)
-        return parts, Place(taken=taken, settled=dict(log.settled))
+        return parts, Place(taken=taken, settled=dict(log.settled)), numbers
 
 
-def _export_topic(folder: Path, log: PartitionLog, topic: str, part: Part, give: Give, progress: Progress) -> None:
-    """Write a topic's new records to a file, if there are any, and add it to the part."""
+def _export_topic(folder: Path, log: PartitionLog, topic: str, part: Part, give: Give, progress: Progress) -> set[int]:
+    """Write a topic's new records to a file, if there are any, and add it to the part.
+
+    Return the numbers of a registry's schemas that the records name.
+    """
+    numbers: set[int] = set()
     name = f"{topic}-{log.partition}-{part.next:020}.jsonl"
     unfinished = folder / f"{name}.part"
     checksum, count, length = hashlib.sha256(), 0, 0
@@ -118,6 +137,11 @@ def _export_topic(folder: Path, log: PartitionLog, topic: str, part: Part, give:
             count += len(records)
             length += len(block)
             progress(len(records))
+            numbers |= {
+                int.from_bytes(value[1:_FRAME_HEADER], "big")
+                for value in (record.value for record in records)
+                if value is not None and value.startswith(CONFLUENT_FRAME) and len(value) >= _FRAME_HEADER
+            }
         file.flush()
         os.fsync(file.fileno())
     end = log.ends[topic]
@@ -131,3 +155,4 @@ def _export_topic(folder: Path, log: PartitionLog, topic: str, part: Part, give:
         unfinished.unlink()
         part.files[-1].next = end
     part.next = end
+    return numbers

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from app.codecs import Decoder
 from app.core.admission import is_remembered
 from app.core.decision import Decided
 from app.core.exact import exact
@@ -111,6 +112,7 @@ class Recomputer(Processor):
         partition_count: int,
         partitioner_name: str,
         topic_names: Mapping[str, str],
+        decoder: Decoder,
     ) -> None:
         """Take up where the store's rows stand. `topic_names`: the inputs' real names by logical name."""
         super().__init__(
@@ -121,6 +123,7 @@ class Recomputer(Processor):
             partition_of=partitioner(partitioner_name, partition_count),
             partitioner_name=partitioner_name,
             topic_names={topic: topic_names[topic] for topic in INPUTS},
+            decoder=decoder,
         )
         self.store = store
         self.number = 0

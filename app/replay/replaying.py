@@ -92,6 +92,7 @@ class PartitionReplay:
             remembers_ids=False,
             more=self._more,
             seen=seen,
+            schemas=source.schemas,
         )
         for policy in () if resume is None else resume.policies:
             self._walk.outputs.announce(Policy(_parameters(policy)))

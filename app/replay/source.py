@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from app.codecs import WriterSchemas
 from app.errors import UserError
 from app.processor import Record
 
@@ -78,6 +79,13 @@ class Source(Protocol):
     @property
     def topic_ids(self) -> Mapping[str, str]:
         """Kafka's own ids by logical name; empty if not known. A topic that was created again has another one."""
+
+    @property
+    def schemas(self) -> WriterSchemas | None:
+        """The schemas of the registry that records are numbered by; None: there is none."""
+
+    def schema_text(self, schema_id: int) -> str | None:
+        """Return the text of such a schema, None if there is none. Raises UserError if nobody answers."""
 
     def open(self, partition: int) -> AbstractContextManager[PartitionLog]:
         """Open a partition for reading. Raises UserError."""

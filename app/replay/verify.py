@@ -57,7 +57,7 @@ class Verification:
         settings = topics.settings
         starts = {topic: reader.starts[topic] for topic in TOPICS}
         desk = Desk(partition, topics.partition_count, settings.partitioner, topics.names)
-        self.auditor = Auditor(desk, starts)
+        self.auditor = Auditor(desk, starts, topics.schemas)
         self._positions: dict[str, int] = {}
         self._is_first = True
         self._has_told = False

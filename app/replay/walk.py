@@ -10,6 +10,8 @@ from collections.abc import Generator, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+from app.codecs import Decoder, WriterSchemas
+from app.codecs.wire_format import NoRegistry
 from app.core.messages import Fill, Refused, Signal
 from app.core.policy import TABLE_POLICY
 from app.processor import Change, MemoryStore, Record, rows
@@ -18,6 +20,7 @@ from app.replay.findings import Audit, Journal
 from app.replay.outputs import Match, More, Outputs, Seen
 from app.replay.published import Answer
 from app.replay.recompute import Recomputer
+from app.replay.schemas import RecordedSchemas
 from app.replay.step import Status, Step
 from app.replay.trades import TradeBook
 from app.topics import FILLS, FILLS_DLQ, INPUTS, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
@@ -27,6 +30,7 @@ Positions = Mapping[str, int]
 
 _COMMIT_EVERY = 10_000
 _LOOK_AHEAD = 100
+CONFLUENT_FRAME = b"\x00"
 
 
 class Desk(NamedTuple):
@@ -62,26 +66,36 @@ class Walk:
         remembers_ids: bool = True,
         more: More = _nothing_more,
         seen: Seen | None = None,
+        schemas: WriterSchemas | None = None,
     ) -> None:
         """Begin where the topics do, or where `store` stands.
 
         `starts`: the first offset that each topic still has; where one is not 0, portfolios that began before cannot be
         recomputed. `store`: the rows of a walk that came so far; then the starts do not matter. `trades`: to be kept.
-        `portfolio`: only this one is walked over. `seen`: told of each output that can be read. Raises UserError if the
-        store is of another count of partitions.
+        `portfolio`: only this one is walked over. `seen`: told of each output that can be read. `schemas`: of the
+        registry that records may be numbered by; None: there is none. Raises UserError if the store is of another count
+        of partitions.
         """
         self.desk = desk
         self.journal = Journal(desk.partition, desk.topic_names)
         self.starts: Mapping[str, int] = starts or {}
         self.outputs = Outputs(
-            self.journal, self.starts, more, is_resumed=store is not None, remembers_ids=remembers_ids, seen=seen
+            self.journal,
+            self.starts,
+            more,
+            schemas,
+            is_resumed=store is not None,
+            remembers_ids=remembers_ids,
+            seen=seen,
         )
+        self._recorded = RecordedSchemas(schemas or NoRegistry())
         self.recomputer = Recomputer(
             desk.partition,
             MemoryStore() if store is None else store,
             desk.partition_count,
             desk.partitioner_name,
             desk.topic_names,
+            Decoder(self._recorded),
         )
         self.trades = trades
         self._portfolio = None if portfolio is None else portfolio.encode()
@@ -157,6 +171,12 @@ class Walk:
             return True
         return key.partition(rows.SEPARATOR)[0].decode("utf-8", "replace") in self.outputs.opened
 
+    def _read(self, record: Record) -> Signal | Fill | Refused:
+        """Read an input as it was read then: whether the registry knew its schema tells its dead letter alone."""
+        if record.value is not None and record.value.startswith(CONFLUENT_FRAME):
+            self._recorded.recall(self.outputs.dead_letter(f"{record.topic}.dlq", record.offset))
+        return self.recomputer.read(record)
+
     def _comes(self, topic: str) -> bool:
         """Tell whether an input waits, or comes."""
         queue = self._fills if topic == FILLS else self._signals
@@ -167,7 +187,7 @@ class Walk:
 
     def _signal(self, record: Record, *, conclude: bool) -> Generator[Step, None, bool]:
         """Replay a signal; return False if its outcome is not known yet."""
-        signal, outputs = self.recomputer.read(record), self.outputs
+        signal, outputs = self._read(record), self.outputs
         if isinstance(signal, Refused):
             if outputs.dead_letter(SIGNALS_DLQ, record.offset) is None and not conclude and not self._is_overtaken():
                 return False
@@ -244,7 +264,7 @@ class Walk:
             if self._portfolio is not None and record.key != self._portfolio:
                 self.recomputer.pass_over(FILLS, record.offset)
                 continue
-            fill = self.recomputer.read(record)
+            fill = self._read(record)
             if isinstance(fill, Fill) and not self.is_provable(rows.portfolio_key(fill.portfolio_id)):
                 yield self._pass_over(record, fill)
             else:
@@ -277,7 +297,7 @@ class Walk:
         if self._pulls:
             return self.outputs.follows(self._signals[0].offset)
         for record in islice(self._signals, 1, _LOOK_AHEAD):
-            signal = self.recomputer.read(record)
+            signal = self._read(record)
             if isinstance(signal, Signal) and self.outputs.answer_for(record.offset, signal) is not None:
                 return True
         return False

@@ -1,6 +1,7 @@
 """What the librdkafka clients of the worker have in common, and how they tell of errors."""
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +11,16 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from app.errors import Doubt, UserError
 from app.settings import Settings
+from app.stream.refusals import NOT_ALLOWED, NOT_LET_IN, find_refusal
+from app.stream.security import librdkafka_security
 
 REQUEST_SECONDS = 10.0
 """How long one request to the brokers may take before it counts as failed."""
 _REACH_SECONDS = 3.0
+_FRESH_SECONDS = 60.0
+"""So long what a client has said may be the cause of an error."""
+_VAGUE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})  # noqa: SLF001 - the names of the codes
+"""Librdkafka says these too, on top of a more telling one."""
 _QUEUED_KILOBYTES = 16_384
 """Of a consumer, read ahead; many partitions may be restored at the same time."""
 
@@ -29,23 +36,40 @@ class BrokerErrors:
     """What a client last said about its brokers: a time-out alone does not tell that, say, a password is wrong."""
 
     def __init__(self) -> None:
-        self.last: str | None = None
+        self.principal: str | None = None
+        """Who the client is, where brokers ask."""
+        self.code: int | None = None
+        self._text: str | None = None
+        self._at = 0.0
 
     def __call__(self, error: KafkaError) -> None:
         """Take note of an error; librdkafka's `error_cb`."""
-        if error.code() != KafkaError._ALL_BROKERS_DOWN or self.last is None:  # noqa: SLF001 - the name of the code
-            self.last = error.str()
+        code = error.code()
+        is_vague = code in _VAGUE and (code == KafkaError._ALL_BROKERS_DOWN or self.code in NOT_LET_IN)  # noqa: SLF001 - the name of the code
+        if not is_vague or self.last is None:
+            self.code, self._text, self._at = code, error.str(), time.monotonic()
+
+    @property
+    def last(self) -> str | None:
+        """What was said last, if that is not long ago."""
+        return self._text if time.monotonic() - self._at < _FRESH_SECONDS else None
 
     def explain(self, error: KafkaException | KafkaError) -> str:
         """Return an error in words, with what is known about its cause."""
         kafka_error = error.args[0] if isinstance(error, KafkaException) else error
         text = kafka_error.str() if isinstance(kafka_error, KafkaError) else str(error)
-        return text if self.last is None or self.last in text else f"{text} ({self.last})"
+        last = self.last
+        if last is not None and last not in text:
+            text = f"{text} ({last})"
+        codes = {self.code if last else None, kafka_error.code() if isinstance(kafka_error, KafkaError) else None}
+        is_ours = self.principal is not None and codes & (NOT_LET_IN | NOT_ALLOWED)
+        return f"{text}, as {self.principal}" if is_ours else text
 
 
 def client_config(settings: Settings, errors: BrokerErrors) -> dict[str, Any]:
-    """Return the configuration that all clients share."""
-    return {
+    """Return the configuration that all clients share; it has secrets."""
+    errors.principal = settings.principal if settings.security_protocol != "PLAINTEXT" else None
+    return librdkafka_security(settings) | {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": settings.app_id,
         "error_cb": errors,
@@ -61,14 +85,20 @@ def client_config(settings: Settings, errors: BrokerErrors) -> dict[str, Any]:
 
 
 def connect_admin(settings: Settings) -> AdminClient:
-    """Return an admin client that has reached a broker; raises BrokerUnavailableError. Keep it in a variable."""
+    """Return an admin client that has reached a broker. Keep it in a variable.
+
+    Raises BrokerUnavailableError, or UserError if brokers are there but will not have us, or we will not have them.
+    """
     errors = BrokerErrors()
     admin = AdminClient(client_config(settings, errors))
     try:
         admin.list_topics(timeout=_REACH_SECONDS)
     except KafkaException as error:
         admin.poll(0)  # lets `errors` hear what happened meanwhile
-        raise BrokerUnavailableError(_no_broker(settings, errors.last or errors.explain(error))) from None
+        found = find_refusal(settings, errors.code, errors.last)
+        if isinstance(found, UserError):
+            raise found from None
+        raise BrokerUnavailableError(_no_broker(settings, found or errors.last or errors.explain(error))) from None
     return admin
 
 

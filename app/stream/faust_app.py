@@ -12,7 +12,9 @@ from app.core.policy import Policy
 from app.processor import TABLES
 from app.settings import Settings, load_settings
 from app.stream.consumer import Consumer, Transport
+from app.stream.credentials import faust_credentials
 from app.stream.data_dir import own
+from app.stream.formats import await_formats
 from app.stream.partitions import Partitions
 from app.stream.startup import await_topics
 from app.stream.tables import RowTable, Tables
@@ -63,10 +65,14 @@ class SizerApp(faust.App):
         super()._crash(self.crash_reason or reason)
 
     async def on_first_start(self) -> None:
-        """Take the data folder, wait for a broker and check the topics, before anything else; raises UserError."""
+        """Take the data folder, wait for a broker and the registry, check topics and schemas, before anything else.
+
+        Raises UserError.
+        """
         self._data_dir = own(self.settings.data_dir)
         facts = await await_topics(self.settings)
-        self.partitions = Partitions(self.settings, self.policy, facts)
+        formats = await await_formats(self.settings)
+        self.partitions = Partitions(self.settings, self.policy, facts, formats)
         self.connected.set()
         await super().on_first_start()
 
@@ -100,6 +106,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
     return {
         "broker": [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")],
         "broker_client_id": settings.app_id,
+        "broker_credentials": faust_credentials(settings),
         "datadir": settings.data_dir,
         "autodiscover": False,
         "TableManager": Tables,

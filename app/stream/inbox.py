@@ -89,6 +89,11 @@ class Inbox:
         self._counts[topic] -= len(piece.records)
         return piece
 
+    def put_back(self, piece: Piece) -> None:
+        """Put back what was taken last and not processed; it comes first again."""
+        self._waiting[piece.topic].appendleft(piece)
+        self._counts[piece.topic] += len(piece.records)
+
     def _next_topic(self) -> str | None:
         """Return the topic to take from.
 

@@ -16,6 +16,7 @@ from app.processor import TABLES, Processor
 from app.processor.partitioners import partitioner
 from app.settings import Settings
 from app.stream.doubt import exit_in_doubt
+from app.stream.formats import PLAIN, Formats
 from app.stream.inbox import Inbox
 from app.stream.pace import Pace
 from app.stream.producers import Producers
@@ -24,7 +25,7 @@ from app.stream.restore import prepare_standby, restore
 from app.stream.standby import StandbyReader
 from app.stream.startup import InputState, check_changelogs, check_partition, find_changelog_ends
 from app.stream.store import LocalTable, LocalTables, PartitionStore
-from app.stream.task import PartitionTask
+from app.stream.task import PartitionTask, no_registry
 from app.stream.topics import TopicFacts, changelog_topic, check_topics
 from app.topics import INPUTS, OUTPUTS, SIGNALS
 
@@ -39,9 +40,10 @@ T = TypeVar("T")
 class Partitions:
     """Opens, keeps and closes the tasks of the partitions that the group assigns to this worker."""
 
-    def __init__(self, settings: Settings, policy: Policy, facts: TopicFacts) -> None:
+    def __init__(self, settings: Settings, policy: Policy, facts: TopicFacts, formats: Formats = PLAIN) -> None:
         """Nothing is connected or opened before the first assignment."""
         self._settings = settings
+        self._formats = formats
         self._policy = policy
         self._facts = facts
         self._logical = {settings.topic(topic): topic for topic in INPUTS}
@@ -75,8 +77,13 @@ class Partitions:
         }
 
     def places(self) -> dict[TP, int]:
-        """Return up to where each owned input partition is processed for good; none while they move."""
-        return {} if self._is_moving else self.committed_positions()
+        """Return up to where each owned input partition is processed for good; none while they move.
+
+        One that waits for the registry is left out: that it does not get on is told in the log.
+        """
+        waiting = {partition for partition, task in self._tasks.items() if task.waits_for_schema}
+        places = {} if self._is_moving else self.committed_positions()
+        return {tp: place for tp, place in places.items() if tp.partition not in waiting}
 
     async def pause(self) -> None:
         """Finish what is in flight and begin nothing; before the group moves partitions.
@@ -216,6 +223,8 @@ class Partitions:
                 partition_of=partitioner(settings.partitioner, count),
                 partitioner_name=settings.partitioner,
                 topic_names={topic: settings.topic(topic) for topic in INPUTS},
+                decoder=self._formats.decoder,
+                encoders=self._formats.encoders,
             )
         except UserError as error:
             raise UserError(f"topic {settings.topic(SIGNALS)}: {error}") from None
@@ -233,6 +242,7 @@ class Partitions:
             executor=self._executor,
             on_taken=self._reader.look,
             turn=lambda: self._pace.turn(len(self._tasks)),
+            await_schema=no_registry if self._formats.registry is None else self._formats.registry.await_schema,
         )
 
     def _changelogs(self, partitions: set[int]) -> dict[tuple[str, int], LocalTable]:

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from app.errors import Doubt
 from app.settings import Settings
 from app.stream.clients import BrokerErrors, client_config
+from app.stream.refusals import lacking
 
 TRANSACTION_SECONDS = 10
 """A transaction that takes longer is aborted by the broker. Short, because the last one of a worker that died holds
@@ -34,6 +35,7 @@ class Producers:
     """
 
     def __init__(self, settings: Settings, partition: int) -> None:
+        self._settings = settings
         self._partition = partition
         self._errors = BrokerErrors()
         self._producers = [
@@ -55,7 +57,7 @@ class Producers:
         }
 
     def fence(self) -> None:
-        """Fence former owners and end their open transactions; blocks. Raises Doubt.
+        """Fence former owners and end their open transactions; blocks. Raises Doubt, UserError if that is not allowed.
 
         When it returns, all they have ever committed can be read, and nothing is added by them any more.
         """
@@ -65,6 +67,9 @@ class Producers:
                 producer.list_topics(timeout=_OPEN_SECONDS)
                 producer.init_transactions(_OPEN_SECONDS)
             except KafkaException as error:
+                if error.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+                    ids = f"Write on transactional ids that begin with {self._settings.app_id}-"
+                    raise lacking(self._settings, "worker", ids) from None
                 raise self._doubt("the former owner could not be fenced", error, producer) from None
 
     def begin(self) -> None:

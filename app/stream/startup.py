@@ -5,14 +5,17 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import orjson
 import structlog
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not say so
 
+from app.codecs import BadRecord
+from app.codecs.output import read_output
+from app.codecs.records import SIZED_ORDER
 from app.errors import Doubt, UserError
 from app.processor import TABLES, Processor
 from app.settings import Settings
+from app.stream.acls import Role, check_acls
 from app.stream.clients import (
     REQUEST_SECONDS,
     BrokerErrors,
@@ -69,6 +72,7 @@ async def await_topics(settings: Settings) -> TopicFacts:
 
 
 def _check_cluster(settings: Settings) -> TopicFacts:
+    check_acls(settings, Role.WORKER)
     facts = check_topics(settings)
     limits = session_limits(settings)
     if limits is not None and not limits[0] <= settings.session_timeout <= limits[1]:
@@ -161,8 +165,8 @@ def _check_answers(settings: Settings, partition: int, processor: Processor, las
             " one that wrote them, or SIZER_TOPIC_PREFIX to begin with new topics"
         )
     try:
-        answered = int(orjson.loads(last.value() or b"")["signal_offset"])
-    except (ValueError, TypeError, KeyError):
+        answered = int(read_output(last.value(), SIZED_ORDER)["signal_offset"])
+    except (BadRecord, ValueError, TypeError, KeyError):
         _log.warning("the last record is none of ours: somebody else writes there", topic=name, partition=partition)
         return
     position = processor.positions.get(SIGNALS, 0)

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 
+from app.codecs import SchemaPending
 from app.errors import Doubt
 from app.processor import Change, Processor
 from app.stream.doubt import exit_in_doubt
@@ -24,6 +25,11 @@ than the brokers let a transaction live, and the next owner would fail at the sa
 
 _SLICE = 50
 """Records processed before the event loop, and with it the other partitions, gets its turn: some milliseconds."""
+
+
+async def no_registry(schema_id: int) -> None:
+    """Get no schema: without a registry none is ever asked for."""
+    raise AssertionError(f"schema {schema_id} is asked for, but there is no registry")
 
 
 class PartitionTask:
@@ -45,10 +51,12 @@ class PartitionTask:
         executor: Executor,
         on_taken: Callable[[], None],
         turn: Callable[[], AbstractAsyncContextManager[None]],
+        await_schema: Callable[[int], Awaitable[None]] = no_registry,
     ) -> None:
         """`topic_names`: real names of the output topics by logical name and of the changelogs by table.
 
-        `on_taken`: called when the inbox has become emptier. `turn`: entered for each transaction.
+        `on_taken`: called when the inbox has become emptier. `turn`: entered for each transaction. `await_schema`:
+        returns when a registry's schema is known, or known to be unknown.
         """
         self.partition = partition
         self.processor = processor
@@ -60,11 +68,18 @@ class PartitionTask:
         self._executor = executor
         self._on_taken = on_taken
         self._turn = turn
+        self._await_schema = await_schema
+        self._pending_schema: int | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_paused = False
         self._running = asyncio.create_task(self._run(), name=f"partition {partition}")
+
+    @property
+    def waits_for_schema(self) -> bool:
+        """Whether it does not get on because a record's schema has to be told by the registry first."""
+        return self._pending_schema is not None
 
     def wake(self) -> None:
         """Process what is in the inbox."""
@@ -92,6 +107,11 @@ class PartitionTask:
                 await self._wake.wait()
                 self._wake.clear()
                 while self.inbox.is_ready and not self._is_paused:
+                    if self._pending_schema is not None:
+                        # No transaction is open and nobody's turn is taken, however long it lasts.
+                        await self._await_schema(self._pending_schema)
+                        self._pending_schema = None
+                        continue
                     async with self._turn():
                         if not self._is_paused:
                             self._idle.clear()
@@ -115,8 +135,9 @@ class PartitionTask:
             if piece is None:
                 break
             self._on_taken()
-            self._process(piece)
-            count += len(piece.records)
+            count += self._process(piece)
+            if self._pending_schema is not None:
+                break
             await asyncio.sleep(0)
         changes = self.processor.changes()
         rows = self._produce_rows(changes)
@@ -125,15 +146,22 @@ class PartitionTask:
         self.processor.changelog_ends.update(ends)
         self.committed_positions = dict(self.processor.positions)
 
-    def _process(self, piece: Piece) -> None:
+    def _process(self, piece: Piece) -> int:
+        """Process records, up to one whose schema has to be asked for: it goes back. Return how many were."""
         process = self.processor.process
-        for record in piece.records:
-            outcome = process(record, time.time_ns() // 1000)
+        for count, record in enumerate(piece.records):
+            try:
+                outcome = process(record, time.time_ns() // 1000)
+            except SchemaPending as pending:
+                self._pending_schema = pending.schema_id
+                self.inbox.put_back(piece._replace(records=piece.records[count:]))
+                return count
             # Sent at once: while the next records are processed, these are on their way.
             for produced in outcome.produced:
                 name = self._topic_names[produced.topic]
                 self._producers.produce(name, produced.key, produced.value, produced.headers)
         self.processor.advance(piece.topic, piece.next_position)
+        return len(piece.records)
 
     def _produce_rows(self, changes: list[Change]) -> Mapping[str, list[tuple[bytes, bytes | None]]]:
         rows: defaultdict[str, list[tuple[bytes, bytes | None]]] = defaultdict(list)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but its stubs do not say so
+    AclOperation,
     AdminClient,
     ConfigResource,
     NewTopic,
@@ -17,6 +18,7 @@ from app.errors import UserError
 from app.processor import TABLES
 from app.settings import Settings
 from app.stream.clients import REQUEST_SECONDS, BrokerUnavailableError, connect_admin
+from app.stream.refusals import NOT_ALLOWED, lacking
 from app.topics import FILLS_DLQ, INPUTS, OUTPUTS, SIGNALS, SIGNALS_DLQ
 
 DEFAULT_PARTITIONS = 4
@@ -29,11 +31,6 @@ _REPLICAS = 3
 _DEAD_LETTER_BYTES = 16 * 1024 * 1024
 _HEADERS_BYTES = 10_000
 """Room for the headers of a dead letter."""
-_USERS_TO_MEND = (
-    KafkaError.TOPIC_EXCEPTION,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-)
 _COMPACT = frozenset({"compact"})
 _COMPACT_DELETE = frozenset({"compact", "delete"})
 _EXPIRING_TABLES = frozenset({"signal_ids"})
@@ -125,7 +122,7 @@ def create_topics(settings: Settings, partitions: int | None = None) -> list[str
     """
     admin = connect_admin(settings)
     specs = topic_specs(settings)
-    existing = _describe(admin, [spec.name for spec in specs])
+    existing = _describe(settings, admin, [spec.name for spec in specs])
     if existing:
         name, found = next((name, len(topic.partitions)) for name, topic in existing.items())
         if partitions not in (None, found):
@@ -137,11 +134,13 @@ def create_topics(settings: Settings, partitions: int | None = None) -> list[str
     missing = [spec for spec in specs if spec.name not in existing]
     if missing:
         brokers = len(admin.list_topics(timeout=REQUEST_SECONDS).brokers)
-        _create(admin, missing, partitions or DEFAULT_PARTITIONS, min(_REPLICAS, brokers))
+        _create(settings, admin, missing, partitions or DEFAULT_PARTITIONS, min(_REPLICAS, brokers))
     return [spec.name for spec in missing]
 
 
-def _create(admin: AdminClient, specs: Collection[TopicSpec], partitions: int, replicas: int) -> None:
+def _create(
+    settings: Settings, admin: AdminClient, specs: Collection[TopicSpec], partitions: int, replicas: int
+) -> None:
     durable = {"min.insync.replicas": "2"} if replicas >= _REPLICAS else {}
     topics = [
         NewTopic(spec.name, num_partitions=partitions, replication_factor=replicas, config={**spec.config, **durable})
@@ -151,7 +150,10 @@ def _create(admin: AdminClient, specs: Collection[TopicSpec], partitions: int, r
         try:
             future.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # else another `create` at the same time did it
+            code = error.args[0].code()
+            if code in NOT_ALLOWED:
+                raise lacking(settings, "admin", f"Create on topic {name}") from None
+            if code != KafkaError.TOPIC_ALREADY_EXISTS:  # else another `create` at the same time did it
                 raise UserError(f"topic {name} could not be created: {error.args[0].str()}") from None
 
 
@@ -162,12 +164,12 @@ def check_topics(settings: Settings) -> TopicFacts:
     """
     admin = connect_admin(settings)
     specs = topic_specs(settings)
-    topics = _describe(admin, [spec.name for spec in specs])
+    topics = _describe(settings, admin, [spec.name for spec in specs])
     for spec in specs:
         if spec.name not in topics:
             raise UserError(f"topic {spec.name} does not exist: create it with `sizer topics create`")
     count = check_partition_counts(settings, {spec.name: len(topics[spec.name].partitions) for spec in specs})
-    configs = _configs(admin, [spec.name for spec in specs])
+    configs = _configs(settings, admin, [spec.name for spec in specs])
     for spec in specs:
         _check_cleanup(spec, configs[spec.name])
     for topic in INPUTS:
@@ -228,7 +230,7 @@ def _check_cleanup(spec: TopicSpec, config: Mapping[str, str]) -> None:
         )
 
 
-def _describe(admin: AdminClient, names: Collection[str]) -> dict[str, TopicDescription]:
+def _describe(settings: Settings, admin: AdminClient, names: Collection[str]) -> dict[str, TopicDescription]:
     """Return the topics that exist, in the order of `names`."""
     found = {}
     for name, future in admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_SECONDS).items():
@@ -236,8 +238,32 @@ def _describe(admin: AdminClient, names: Collection[str]) -> dict[str, TopicDesc
             found[name] = future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise _failure(f"topic {name} cannot be described", error) from None
+                raise _failure(settings, "Describe", name, error) from None
     return {name: found[name] for name in names if name in found}
+
+
+def find_allowed(settings: Settings, names: Collection[str]) -> dict[str, Collection[AclOperation]]:
+    """Return what we may do with each topic that exists; one of which the brokers do not tell is left out.
+
+    Raises BrokerUnavailableError, or UserError as `connect_admin` does.
+    """
+    found: dict[str, Collection[AclOperation]] = {}
+    admin = connect_admin(settings)
+    topics = TopicCollection(list(names))
+    futures = admin.describe_topics(topics, include_authorized_operations=True, request_timeout=REQUEST_SECONDS)
+    for name, future in futures.items():
+        try:
+            operations = future.result().authorized_operations
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                found[name] = ()
+            elif code != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise _failure(settings, "Describe", name, error) from None
+        else:
+            if operations:  # who may describe it may at least do that
+                found[name] = operations
+    return found
 
 
 def topic_ids(admin: AdminClient, names: Collection[str]) -> dict[str, str]:
@@ -262,19 +288,22 @@ def session_limits(settings: Settings) -> tuple[float, float] | None:
     return low, high
 
 
-def _failure(what: str, error: KafkaException) -> UserError:
+def _failure(settings: Settings, operation: str, topic: str, error: KafkaException) -> UserError:
     """Return what it means that a request failed: something that the user must mend, or a broker that is not there."""
-    kind = UserError if error.args[0].code() in _USERS_TO_MEND else BrokerUnavailableError
-    return kind(f"{what}: {error.args[0].str()}")
+    kafka_error = error.args[0]
+    if kafka_error.code() in NOT_ALLOWED:
+        return lacking(settings, "admin", f"{operation} on topic {topic}")
+    kind = UserError if kafka_error.code() == KafkaError.TOPIC_EXCEPTION else BrokerUnavailableError
+    return kind(f"{operation} of topic {topic} failed: {kafka_error.str()}")
 
 
-def _configs(admin: AdminClient, names: Collection[str]) -> dict[str, dict[str, str]]:
+def _configs(settings: Settings, admin: AdminClient, names: Collection[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     configs = {}
     for resource, future in admin.describe_configs(resources, request_timeout=REQUEST_SECONDS).items():
         try:
             entries = future.result()
         except KafkaException as error:
-            raise _failure(f"the settings of topic {resource.name} cannot be read", error) from None
+            raise _failure(settings, "DescribeConfigs", resource.name, error) from None
         configs[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
     return configs

@@ -11,7 +11,12 @@ from typing import NoReturn
 
 import structlog
 import uvloop
-from aiokafka.errors import InconsistentGroupProtocolError, KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
+    KafkaError,
+)
 
 from app.core.policy import Policy
 from app.errors import Doubt, UserError
@@ -20,6 +25,7 @@ from app.stream.clients import BrokerUnavailableError, LogEnds
 from app.stream.doubt import DOUBT_STATUS, exit_in_doubt, in_a_thread
 from app.stream.faust_app import SizerApp, rebalance_seconds
 from app.stream.logs import configure_logging
+from app.stream.refusals import NotAllowedError, lacking
 from app.stream.watchdog import STALL_SECONDS, watch, watch_loop
 
 _STOP_SECONDS = 4.0
@@ -48,6 +54,7 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         loop.add_signal_handler(number, asked.set)
     app = SizerApp(settings, policy)
     starting = asyncio.create_task(app.start())
+    is_ready = False
     waiting = {starting, *map(asyncio.create_task, (asked.wait(), app.wait_until_stopped(), _watch(app)))}
     while not asked.is_set():
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -55,13 +62,11 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         error = next((error for task in done if (error := task.exception())), None) or app.crash_reason
         if isinstance(error, BrokerUnavailableError):
             exit_in_doubt(str(error))
-        if isinstance(error, InconsistentGroupProtocolError):
-            error = UserError(
-                f"consumer group {settings.app_id} is used by another program: set another SIZER_APP_ID, or another"
-                " group there"
-            )
+        error = _group_refusal(settings, error) or error
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             error = UserError(f"SIZER_WEB_PORT={settings.web_port} is taken by another program: set another, or 0")
+        if is_ready and isinstance(error, NotAllowedError):
+            exit_in_doubt(str(error))  # it was allowed before: the next start tells whether it is for good
         if isinstance(error, UserError):
             await _stop(app, error)
             raise error
@@ -70,12 +75,31 @@ async def _serve(settings: Settings, policy: Policy) -> int:
         if error is not None or app.should_stop:
             exit_in_doubt("the worker broke down", error=error)
         if starting in done:
+            is_ready = True
             _log.info("ready", app_id=settings.app_id, bootstrap_servers=settings.bootstrap_servers)
     _log.info("stopping")
     starting.cancel()
     await _stop(app)
     _log.info("stopped")
     return 0
+
+
+def _group_refusal(settings: Settings, error: BaseException | None) -> UserError | None:
+    """Return what a human must mend before this worker can be a member of the group, if that is what the error says."""
+    match error:
+        case InconsistentGroupProtocolError():
+            return UserError(
+                f"consumer group {settings.app_id} is used by another program: set another SIZER_APP_ID, or another"
+                " group there"
+            )
+        case InvalidSessionTimeoutError():
+            return UserError(
+                f"SIZER_SESSION_TIMEOUT={settings.session_timeout:g}: not within what the brokers take"
+                " (group.min.session.timeout.ms, group.max.session.timeout.ms)"
+            )
+        case GroupAuthorizationFailedError():
+            return lacking(settings, "worker", f"Read on group {settings.app_id}")
+    return None
 
 
 async def _watch(app: SizerApp) -> None:

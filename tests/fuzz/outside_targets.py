@@ -95,7 +95,8 @@ def settings(data: bytes) -> str:
     assert TOPIC_PART.fullmatch(loaded.app_id)
     assert TOPIC_PART.fullmatch(loaded.topic_prefix)
     assert loaded.partitioner in {"murmur2", "crc32", "any"}
-    assert loaded.output_format == "json"
+    assert set(loaded.output_formats.values()) <= {"json", "avro", "avro-single-object"}
+    assert "avro" not in loaded.output_formats.values() or loaded.schema_registry_url
     assert 0 <= loaded.web_port <= 65_535
     assert 1 <= loaded.session_timeout <= 300
     return "taken"

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.fuzz import codec_targets, outside_targets, processor_target, row_target
+from tests.fuzz import avro_targets, codec_targets, outside_targets, processor_target, row_target
 
 Target = Callable[[bytes], str]
 
 TARGETS: Mapping[str, Target] = {
     "signal": codec_targets.signal,
     "fill": codec_targets.fill,
+    "avro-signal": avro_targets.signal,
+    "avro-fill": avro_targets.fill,
+    "avro-schema": avro_targets.schema,
     "processor": processor_target.processor,
     "simulate": outside_targets.simulate,
     "policy": outside_targets.policy,

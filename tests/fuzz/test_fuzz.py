@@ -26,7 +26,10 @@ from tests.fuzz.processor_target import NOON, check_dead_letter
 from tests.fuzz.runner import Run
 from tests.fuzz.targets import TARGETS, Target
 
-EXAMPLES = {"signal": 250, "fill": 250, "processor": 100, "simulate": 200, "policy": 200, "row": 200, "settings": 50}
+EXAMPLES = {
+    "signal": 250, "fill": 250, "avro-signal": 250, "avro-fill": 250, "avro-schema": 250, "processor": 100,
+    "simulate": 200, "policy": 200, "row": 200, "settings": 50,
+}  # fmt: skip
 KEPT = [(target, name) for target in TARGETS for name in corpus.names(target)]
 HOSTILE_RECORDS = 20_000
 GOOD: dict[str, Any] = orjson.loads(corpus.read("signal", "valid")) | orjson.loads(corpus.read("fill", "valid"))

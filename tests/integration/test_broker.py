@@ -1,16 +1,11 @@
-"""The packaged Kafka: its life as a child process, what survives, and how its jars are fetched."""
+"""The packaged Kafka: its life as a child process, and what survives."""
 
 import contextlib
-import hashlib
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -20,7 +15,6 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from app.broker import Broker
-from app.broker.jars import Jar, kafka_jars
 from app.broker.ports import Ports, choose_ports
 from app.errors import UserError
 
@@ -246,93 +240,3 @@ def test_says_so_when_java_ends_by_itself(tmp_path: Path) -> None:
     log = tmp_path / "broker.log"
     assert first == f"sizer: the broker ended by itself with status 137; the end of {log}:"
     assert tail == log.read_text(encoding="utf-8").splitlines()
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Serve a Maven repository from this machine, named in jgo's own settings; the cache is empty."""
-    root = tmp_path / "repository"
-    root.mkdir()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    settings = tmp_path / "jgo.conf"
-    settings.write_text(f"[repositories]\nhere = http://127.0.0.1:{server.server_port}\n", encoding="utf-8")
-    monkeypatch.setenv("JGO_CONFIG_FILE", str(settings))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield root
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def publish(repository: Path, artifact: str, content: bytes) -> Jar:
-    """Put one jar into the repository; return what a lock says of it."""
-    jar = Jar("org.example", artifact, "1.0", hashlib.sha256(content).hexdigest())
-    path = repository / jar.path
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    return jar
-
-
-def write_lock(folder: Path, *jars: Jar) -> Path:
-    path = folder / "test.lock"
-    path.write_text("# a lock\n" + "".join(f"{jar.coordinate} {jar.sha256}\n" for jar in jars), encoding="ascii")
-    return path
-
-
-def cached_files(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix == ".jar")
-
-
-def test_fetched_once_then_used_without_the_repository(
-    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lock = write_lock(tmp_path, publish(repository, "second", b"two"), publish(repository, "first", b"one"))
-    jars = kafka_jars(lock)
-    assert [path.read_bytes() for path in jars] == [b"one", b"two"]
-    shutil.rmtree(repository / "org")
-    capsys.readouterr()
-    assert kafka_jars(lock) == jars
-    assert capsys.readouterr() == ("", "")
-
-
-def test_wrong_hash_is_refused_and_leaves_nothing(repository: Path, tmp_path: Path) -> None:
-    good, other = publish(repository, "good", b"good"), publish(repository, "other", b"changed on its way")
-    lock = write_lock(tmp_path, good, other._replace(sha256="0" * 64))
-    with pytest.raises(UserError) as refusal:
-        kafka_jars(lock)
-    assert str(refusal.value) == (
-        "org.example:other:1.0 is not the file that was locked:"
-        f" its SHA-256 is {other.sha256}, expected {'0' * 64};"
-        " nothing was kept. Is a proxy or mirror changing what it passes on?"
-    )
-    assert cached_files(tmp_path) == []
-
-
-def test_jar_that_cannot_be_had_is_named_and_leaves_nothing(repository: Path, tmp_path: Path) -> None:
-    missing = Jar("org.example", "missing", "1.0", "0" * 64)
-    lock = write_lock(tmp_path, publish(repository, "good", b"good"), missing)
-    with pytest.raises(UserError, match=r"org\.example:missing:1\.0 cannot be downloaded: connect to the network"):
-        kafka_jars(lock)
-    assert cached_files(tmp_path) == []
-
-
-def test_damaged_cache_is_fetched_again(repository: Path, tmp_path: Path) -> None:
-    lock = write_lock(tmp_path, publish(repository, "first", b"one"))
-    (path,) = kafka_jars(lock)
-    path.write_bytes(b"on")
-    assert kafka_jars(lock) == [path]
-    assert path.read_bytes() == b"one"
-
-
-@pytest.mark.usefixtures("repository")
-def test_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "cache").touch()
-    with pytest.raises(UserError, match=r"cache folder .* cannot be written .*: set XDG_CACHE_HOME"):
-        kafka_jars(write_lock(tmp_path, Jar("org.example", "any", "1.0", "0" * 64)))

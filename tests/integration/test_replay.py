@@ -11,21 +11,26 @@ import orjson
 from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from app.codecs.avro_schema import schema_text
+from app.codecs.framing import confluent_header
+from app.codecs.records import SIGNAL
 from app.processor.partitioners import partitioner
 from app.replay import open_tables
 from app.replay.kafka import KafkaSource
 from app.topics import FILLS, INPUTS, SIGNALS, SIZED_ORDERS
 from tests.integration.cluster import PATIENCE, Deployment
+from tests.integration.test_formats import in_avro
 from tests.integration.test_verify import plant
 from tests.integration.traffic import Input, Traffic
+from tests.registry_stub import RegistryStub
 
 SEED = 20261126
 
 
-def sizer(deployment: Deployment, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def sizer(deployment: Deployment, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", *arguments],
-        env=os.environ | deployment.environment,
+        env=os.environ | deployment.environment | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -150,15 +155,7 @@ def test_a_worker_that_is_behind_is_no_difference(deployment: Deployment) -> Non
     said = orjson.loads(sizer(deployment, "replay", "--json").stdout)
     assert (said["identical"], said["waiting"]) == (True, 5)
     # Without the changelogs nobody knows where the worker stands; what is behind the last answer waits all the same.
-    without = os.environ | {"SIZER_APP_ID": "another"}
-    done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "replay", "--json"],
-        env=without | deployment.environment | {"SIZER_APP_ID": "another"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
+    done = sizer(deployment, "replay", "--json", SIZER_APP_ID="another")
     said = orjson.loads(done.stdout)
     assert (said["identical"], done.returncode) == (True, 0)
     assert said["waiting"] >= 5
@@ -187,3 +184,26 @@ def test_tables_have_the_sums_of_the_topics_run_after_run(deployment: Deployment
     assert trades[2] == 1
     missing = sizer(deployment, "export", "--from", str(tmp_path), "--out", str(out))
     assert missing.returncode == 2
+
+
+def test_avro_is_replayed_also_when_the_registry_is_gone(deployment: Deployment, tmp_path: Path) -> None:
+    stub = RegistryStub()
+    stub.start()
+    stub.schemas[7] = schema_text(SIGNAL)
+    registry = {"SIZER_SCHEMA_REGISTRY_URL": stub.url}
+    signals = Traffic(SEED).signals(30)
+    framed = [in_avro(signal, confluent_header(7 if number % 5 else 8)) for number, signal in enumerate(signals)]
+    worker = deployment.start(SIZER_OUTPUT_FORMAT="avro-single-object", **registry)
+    worker.wait_for("ready")
+    deployment.send(framed)
+    worker.wait_until(lambda: is_taken(deployment))
+    assert worker.stop() == 0
+    raw, out = str(tmp_path / "raw"), tmp_path / "tables"
+    online = orjson.loads(sizer(deployment, "replay", "--json", **registry).stdout)
+    assert (online["identical"], online["answers"], online["dead_letters"]) == (True, 24, 6)
+    assert sizer(deployment, "export", "--format", "jsonl", "--out", raw, **registry).returncode == 0
+    stub.stop()
+    assert orjson.loads(sizer(deployment, "replay", "--from", raw, "--json").stdout) == online
+    assert sizer(deployment, "export", "--from", raw, "--out", str(out)).returncode == 0
+    found = open_tables(out).execute("SELECT count(*), count(notional), count(decided_at) FROM sized_orders").fetchone()
+    assert found == (24, 24, 24)

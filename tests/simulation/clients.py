@@ -158,7 +158,9 @@ class AdminClient:
             if name not in cluster.ids:
                 raise BrokerError(KafkaError.UNKNOWN_TOPIC_OR_PART)
             partitions = [SimpleNamespace(id=number) for number in range(cluster.partitions)]
-            return SimpleNamespace(name=name, topic_id=cluster.ids[name], partitions=partitions)
+            return SimpleNamespace(
+                name=name, topic_id=cluster.ids[name], partitions=partitions, authorized_operations=None
+            )
 
         return self._futures("describe topics", topics.topic_names, describe, request_timeout)
 

@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import admin
 
 import app.processor.state
+import app.stream.clients
 import app.stream.inbox
 import app.stream.partitions
 import app.stream.producers
@@ -100,6 +101,7 @@ def installed(**limits: int) -> Iterator[None]:
                 put(module, name, fakes[id(value)])
             elif name == "_log" and isinstance(value, structlog.BoundLoggerBase | type(structlog.get_logger())):
                 put(module, name, log)
+    put(app.stream.clients, "find_refusal", lambda *_: None)  # it would make a real connection
     put(app.stream.store, "find_damage", lambda _: None)
     put(app.stream.store, "_options", lambda **_: None)
     put(app.processor.state, "PORTFOLIO_CAPACITY", 2)

@@ -90,7 +90,9 @@ def test_a_users_mistake_is_one_line_and_status_2(arguments: list[str], environm
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["worker", "broker", "topics create", "topics check", "simulate", "demo"])
+@pytest.mark.parametrize(
+    "command", ["worker", "broker", "registry", "topics create", "topics check", "simulate", "demo"]
+)
 def test_help_teaches_by_example(command: str) -> None:
     result = sizer(*command.split(), "--help")
     assert result.returncode == 0

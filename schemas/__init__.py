@@ -1,0 +1,1 @@
+"""The schemas for neighbours, made from `app.codecs.records`: `make schemas` writes them."""
