@@ -6,10 +6,17 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from app.broker import Broker, Registry
+from tests.browser import CHROMIUM
 
 # How long an example takes is no property: machines are slow now and then.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say whether the report is opened in a browser."""
+    found = CHROMIUM or "NONE FOUND, so the report is not opened in one: install chromium"
+    terminalreporter.write_line(f"browser: {found}")
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,7 @@ def _ratios(start_value: float, times: Sequence[float], results: Array) -> tuple
         has_weekends = any(day.weekday() > _FRIDAY for day in days)
         basis = Basis(len(days), _YEAR_OF_ALL_DAYS if has_weekends else _YEAR_OF_WORKDAYS)
     _, returns = _returns(start_value, periods.tolist())
+    returns = returns[np.isfinite(returns)]
     a_year = basis.a_year or 1
     sharpe = float(stats.sharpe_ratio(returns, annualization=a_year))
     sortino = float(stats.sortino_ratio(returns, annualization=a_year))

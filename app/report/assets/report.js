@@ -6,7 +6,7 @@
   const DARK = { blue: "#56b4e9", orange: "#e69f00", text: "#a3abb5", grid: "#2c3138", shade: "rgba(230,159,0,.24)", fill: "rgba(86,180,233,.14)" };
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const HEIGHT = 205;
-  const PRINT = { width: 345, height: 165 };
+  const PRINT = { width: 370, height: 170 };
   const groups = new Map(); // a portfolio's details element: its plots
 
   const thousands = (decimals) => {
@@ -113,7 +113,7 @@
       scales: { x: { time: true }, y: { range } },
       axes: [{ ...axis, space: 84, values: moments }, y],
       series: [{ label: "UTC", value: (u, at) => (at == null ? "–" : `${day(new Date(at * 1000))} ${clock(new Date(at * 1000), 0)}`) }, ...kind.series.map((s) => ({ points: { show: false }, spanGaps: false, ...s }))],
-      hooks: { drawAxes: kind.shade ? [shadeProtection(kind.shade)] : [], draw: kind.line != null ? [drawLine(kind.line, colours.orange)] : [] },
+      hooks: { drawAxes: [...(kind.shade ? [shadeProtection(kind.shade)] : []), ...(kind.line != null ? [drawLine(kind.line, colours.orange)] : [])] },
     }, [times, ...chart.columns], element);
   };
 
