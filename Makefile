@@ -13,7 +13,7 @@ help:
 	@echo "make demo    a live demo on a real Kafka (a minute or two; PYTHON=python3.13 for another Python)"
 	@echo "make test    the whole test suite"
 	@echo "make setup   only the set-up: .venv/bin/sizer is the command"
-	@echo "make analysts   what \`sizer export\` needs for tables, too"
+	@echo "make analysts   what \`sizer export\` needs for tables and \`sizer report\` for pages, too"
 	@echo "make dev     the set-up with the tools for developing"
 	@echo "make check   format, lint, types, import floors; make format mends the first two"
 	@echo "make schemas write schemas/ from app/codecs/records.py"
@@ -43,7 +43,7 @@ dev: .venv/.dev
 	@touch $@
 
 .venv/.analysts: .venv/.run requirements/analysts.txt
-	@echo "installing the locked requirements for tables"
+	@echo "installing the locked requirements for tables and pages"
 	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/analysts.txt
 	@touch $@
 
@@ -128,8 +128,8 @@ LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --universal -
 
 lock: dev
 	$(LOCK) --output-file requirements/run.txt
-	$(LOCK) --extra analysts --constraint requirements/run.txt --output-file requirements/analysts.txt
-	$(LOCK) --extra analysts --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(LOCK) --extra analysts --extra report --constraint requirements/run.txt --output-file requirements/analysts.txt
+	$(LOCK) --extra analysts --extra report --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	$(BIN)/uv pip compile requirements/quix.in --universal --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --python-version 3.11 --quiet --output-file requirements/quix.txt
 	$(BIN)/uv pip compile requirements/deploy.in --universal --generate-hashes --no-emit-index-url --no-annotate \

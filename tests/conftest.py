@@ -9,6 +9,7 @@ from app.broker import Broker, Registry
 from app.broker.jars import kafka_jars
 from app.broker.registry_files import registry_jar
 from app.errors import UserError
+from tests.browser import CHROMIUM
 
 # How long an example takes is no property: machines are slow now and then.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,6 +25,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 fetch()
     except UserError as error:
         pytest.exit(str(error), returncode=1)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say whether the report is opened in a browser."""
+    found = CHROMIUM or "NONE FOUND, so the report is not opened in one: install chromium"
+    terminalreporter.write_line(f"browser: {found}")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The commands for those who look at what was decided: replay, export, explain, what-if."""
+"""The commands for those who look at what was decided: replay, export, explain, what-if, report."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ def add_commands(commands: typer.Typer) -> None:
     commands.command()(export)
     commands.command()(explain)
     commands.command("what-if")(what_if)
+    commands.command()(report)
 
 
 def replay(
@@ -161,6 +162,40 @@ def what_if(
     from app.replay.what_if_command import run_what_if
 
     raise SystemExit(run_what_if(policy or [], source, portfolio, with_rules=rules, is_json=as_json, is_csv=as_csv))
+
+
+def report(
+    *,
+    html: Annotated[Path, typer.Option(metavar="FILE", help="The page to write; one that is there is replaced.")],
+    portfolio: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this portfolio; may be given several times.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Show from this time on, e.g. 2026-01-31T12:00:00Z.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Show what is before this time.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
+    ] = None,
+) -> None:
+    """Make a page of what was decided: one HTML file that needs no network, for reading, sending on and printing.
+
+    It says first what is proved, as `sizer replay` does, and shows of each portfolio equity and drawdown beside fixed
+    sizing, exposure beside the limit, phases, skip reasons, streaks, results, costs, the figures that analysts know,
+    and the last orders. Status 0: identical; 1: different; 2: incomplete. The page is written in all three cases.
+
+    For example:
+
+      sizer report --html ./report.html
+
+      sizer report --html ./january.html --from ./raw --portfolio PF-1 --since 2026-01-01T00:00:00Z
+    """
+    from app.replay.verdict import Span
+    from app.report import run_report
+
+    span = Span(_time("--since", since), _time("--until", until))
+    raise SystemExit(run_report(source, html, portfolio or [], span))
 
 
 def _time(option: str, text: str | None) -> int | None:

@@ -122,7 +122,7 @@ def replay(
     """
     if save_state is not None and portfolio is not None:
         raise UserError("a state of one portfolio alone cannot be gone on from: save it without --portfolio")
-    partitions = _partitions(source, portfolio)
+    partitions = partitions_of(source, portfolio)
     if state is not None:
         head = read_head(state)
         check_state(state, head, source)
@@ -147,7 +147,7 @@ def _replay_partition(order: Order, partition: int, progress: Progress) -> Repor
             portfolio=order.portfolio,
             progress=progress,
         )
-        begun, tally = dict(walk.offsets), _Tally(order.span, walk.journal)
+        begun, tally = dict(walk.offsets), Tally(order.span, walk.journal)
         problems: tuple[str, ...] = ()
         try:
             for step in walk.steps():
@@ -171,7 +171,7 @@ def _replay_partition(order: Order, partition: int, progress: Progress) -> Repor
     )
 
 
-class _Tally:
+class Tally:
     """Counts what is within the span."""
 
     def __init__(self, span: Span, journal: Journal) -> None:
@@ -194,7 +194,7 @@ class _Tally:
                 self._signal = step.record.offset
                 if span.to_offset is not None and self._signal >= span.to_offset:
                     return False
-            if not self._is_within(step):
+            if not self.is_within(step):
                 counts["outside"] += 1
                 self._forget(step)
                 return True
@@ -207,7 +207,8 @@ class _Tally:
         counts["different"] += not step.is_identical
         return True
 
-    def _is_within(self, step: Step) -> bool:
+    def is_within(self, step: Step) -> bool:
+        """Tell whether a step that was taken is in the span."""
         since, until, from_offset, _ = self._span
         if from_offset is not None and self._signal < from_offset:
             return False
@@ -227,7 +228,7 @@ class _Tally:
 _KINDS = {SIZED_ORDERS: "answers", PHASE_EVENTS: "events"}
 
 
-def _partitions(source: Source, portfolio: str | None) -> list[int]:
+def partitions_of(source: Source, portfolio: str | None) -> list[int]:
     """Return the partitions that are to be read: of one portfolio the one that its key belongs to."""
     partition_of = partitioner(source.partitioner, source.partition_count)
     if portfolio is None or partition_of is None:
