@@ -51,7 +51,7 @@ CLAIMS: Final[Sequence[Claim]] = (
         "Maximum drawdown at equal mean exposure",
         "%",
         _change(lambda of: of.drawdown / of.exposure),
-        None,
+        (-40, -30),
         100,
     ),
     Claim(
@@ -59,7 +59,7 @@ CLAIMS: Final[Sequence[Claim]] = (
         "Maximum drawdown at equal volatility",
         "%",
         _change(lambda of: of.drawdown / of.volatility),
-        None,
+        (-40, -30),
         100,
     ),
     Claim("sharpe", "Sharpe ratio", "", _difference(lambda of: of.sharpe), (0.2, 0.3), 1),
@@ -102,6 +102,8 @@ class Interval(NamedTuple):
 
 
 def interval(point: float, resampled: Sequence[float]) -> Interval:
-    """Return a point with the percentiles of its resampled values."""
+    """Return a point with the percentiles of its resampled values; without such values there are none."""
+    if not resampled:
+        return Interval(point, float("nan"), float("nan"))
     low, high = np.nanpercentile(resampled, (2.5, 97.5))
     return Interval(point, float(low), float(high))

@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from app.replay.counterfactual import Rule
 from study import tables
 from study.chart import Axis, Panel, Row, svg
-from study.claims import Claim
+from study.claims import CLAIMS, Claim
 from study.coins import SEEDS, TITLES
-from study.panels import FIXED
+from study.panels import FIXED, FIXED_LIMITED, TEXTBOOK
 from study.resampling import LEAST_TRADES, RESAMPLES, SEED, Comparison
 from study.run import Outcome
 from study.textbook import STRATEGIES
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
-_TEMPLATE: Final = Path(__file__).with_name("impact.template.md")
+TEMPLATE: Final = Path(__file__).with_name("impact.template.md")
 _AXES: Final[Mapping[str, tuple[str, Axis]]] = {
     "drawdown": ("change in %; less is better", Axis(-100, 20, 20)),
     "at_exposure": ("change in %; less is better", Axis(-40, 80, 20)),
@@ -34,7 +35,7 @@ def pages(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
 
 
 def _page(outcomes: Mapping[str, Outcome]) -> str:
-    return _TEMPLATE.read_text().format(
+    return TEMPLATE.read_text().format(
         strategy_count=len(STRATEGIES),
         seeds=len(SEEDS),
         seed=SEED,
@@ -51,7 +52,34 @@ def _page(outcomes: Mapping[str, Outcome]) -> str:
         many=tables.many(outcomes),
         strategies=tables.strategies(),
         unrecovered=_unrecovered(outcomes),
+        **_said(outcomes),
     )
+
+
+def _said(outcomes: Mapping[str, Outcome]) -> dict[str, Mapping[str, str]]:
+    """Return the medians that the words of the page tell: by setting, kind of coin or rule, and claim."""
+    found: dict[str, Comparison] = {
+        name: outcomes[name].comparison(TEXTBOOK, FIXED) for name in ("etf", "basket", "eurusd", "emini")
+    }
+    found["limited"] = outcomes["basket"].comparison(TEXTBOOK, FIXED_LIMITED)
+    for kind in TITLES:
+        found[kind.replace(" ", "_")] = outcomes["etf-coins"].comparison(kind, FIXED)
+        found[f"basket_{kind.replace(' ', '_')}"] = outcomes["basket-coins"].comparison(kind, FIXED)
+    found["told_by_confidence"] = outcomes["etf-coins"].comparison("confidence right", Rule.CONFIDENCE)
+    found["halved_in_turns"] = outcomes["etf-coins"].comparison("in turns", Rule.DRAWDOWN)
+    return {name: _Said(comparison) for name, comparison in found.items()}
+
+
+class _Said(dict[str, str]):
+    """A comparison's medians as the words have them: by claim, and `NAME_cell` with the interval."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        super().__init__()
+        for claim in CLAIMS:
+            one = comparison.claims[claim.name]
+            self[claim.name] = tables.shown(claim, one.median)
+            self[f"{claim.name}_size"] = self[claim.name].lstrip("+-")
+            self[f"{claim.name}_cell"] = tables.cell(claim, one).replace("**", "")
 
 
 def _unrecovered(outcomes: Mapping[str, Outcome]) -> str:

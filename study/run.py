@@ -5,7 +5,7 @@ import queue
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import Manager
+from multiprocessing import get_context
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -76,7 +76,9 @@ class Outcome(NamedTuple):
 def run(tell: Callable[[str], None], scale: Scale = WHOLE, plans: Sequence[Plan] = PLANS) -> dict[str, Outcome]:
     """Run plans, as many at once as there are processors; return the outcomes by name, in the plans' order."""
     outcomes: dict[str, Outcome] = {}
-    with Manager() as manager, ProcessPoolExecutor(min(len(plans), os.cpu_count() or 1)) as pool:
+    context = get_context("spawn")  # the same on every system, and sound beside threads
+    processes = min(len(plans), os.cpu_count() or 1)
+    with context.Manager() as manager, ProcessPoolExecutor(processes, mp_context=context) as pool:
         lines = manager.Queue()
         waiting: set[Future[Outcome]] = {pool.submit(_told, plan, scale, lines) for plan in plans}
         while waiting:

@@ -1,6 +1,7 @@
 """The impact study's figures and intervals; needs what `make study` and `make test` install."""
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from decimal import Decimal
 
@@ -9,15 +10,17 @@ import pytest
 from empyrical import max_drawdown, sharpe_ratio
 
 from app.replay.counterfactual import fixed_sizing
-from study import tables
-from study.chart import Axis, Panel, Row, svg
+from study import chart, tables
+from study.chart import Axis, Row, svg
 from study.claims import CLAIMS, Interval, interval
 from study.curves import curve
 from study.desk import Desk
 from study.figures import figures, longest_recovery
 from study.ideas import Idea
-from study.markets import Costs, Market, eurusd
-from study.panels import FIXED, RULES, TEXTBOOK
+from study.markets import Costs, Market, etfs, eurusd
+from study.page import DOCS, TEMPLATE
+from study.panels import FIXED, RULES, TEXTBOOK, Panel, build
+from study.resampling import compare
 from study.run import PLANS, Outcome, Scale, outcome_of, run
 
 SMALL = Scale(strategies=3, resamples=20)
@@ -62,6 +65,15 @@ def test_twice_the_size_has_twice_the_drawdown_and_the_same_of_all_else() -> Non
 
 def test_an_interval_holds_95_percent() -> None:
     assert interval(5.0, list(range(1001))) == Interval(5.0, 25.0, 975.0)
+    assert math.isnan(interval(5.0, []).low)
+
+
+def test_bold_is_what_differs_from_zero_by_more_than_rounding() -> None:
+    sharpe = tables.named("sharpe")
+    assert tables.cell(sharpe, Interval(0.2, 0.1, 0.3)) == "**+0.20** [+0.10, +0.30]"
+    assert tables.cell(sharpe, Interval(0.2, -0.1, 0.3)) == "+0.20 [-0.10, +0.30]"
+    assert tables.cell(sharpe, Interval(0.002, 0.001, 0.003)) == "0.00 [0.00, 0.00]"
+    assert tables.cell(tables.named("drawdown"), Interval(-0.5, math.nan, math.nan)) == "-50 %"
 
 
 @pytest.mark.parametrize(
@@ -99,8 +111,35 @@ def test_a_study_is_the_same_twice_and_on_any_machine() -> None:
     assert first.counts[RULES][TEXTBOOK]["ideas"] == 775
 
 
+def test_accounts_of_coins_are_drawn_anew_where_there_are_enough() -> None:
+    plan = next(plan for plan in PLANS if plan.name == "etf-coins")
+    universe = etfs()
+    few = universe._replace(markets=universe.markets[:2])
+    *_, panel = build(plan._replace(sizings=(RULES, FIXED)), few, limit=12)
+    assert isinstance(panel, Panel)
+    *_, comparisons = compare(panel, 20, 252, [(RULES, FIXED)], resamples=50)
+    (fair, steady) = comparisons
+    assert (fair.pairs, steady.pairs) == (16, 8), "fewer than are drawn from"
+    assert math.isnan(fair.claims["drawdown"].low)
+    *_, comparisons = compare(panel._replace(groups=["one"] * 24), 20, 252, [(RULES, FIXED)], resamples=50)
+    drawdown = comparisons[0].claims["drawdown"]
+    assert -1 < drawdown.low <= drawdown.median <= drawdown.high < 0
+
+
+def test_the_page_has_the_words_of_its_template() -> None:
+    words = [part for part in re.split(r"{[^}]*}", TEMPLATE.read_text()) if part.strip()]
+    page = (DOCS / "impact.md").read_text()
+    at = 0
+    for part in words:
+        at = page.find(part, at)
+        assert at >= 0, f"run make study: {part!r} is not in docs/impact.md, or not in its place"
+    pictures = re.findall(r"\]\((impact-[a-z]+\.svg)\)", page)
+    assert pictures
+    assert all((DOCS / picture).exists() for picture in pictures)
+
+
 def test_a_chart_shows_what_lies_beyond_its_axis_by_an_arrow() -> None:
-    panel = Panel(
+    panel = chart.Panel(
         "Title & more", "unit", Axis(-1, 1, 0.5), (0.2, 0.3), [Row("in", 0, -0.5, 0.5), Row("out", 2, 0.5, 3)]
     )
     root = ET.fromstring(svg([panel]))
