@@ -89,7 +89,7 @@ def _panel(panel: Panel) -> str:
         )
     ticks = round((axis.high - axis.low) / axis.step)
     for tick in range(ticks + 1):
-        value = axis.low + tick * axis.step
+        value = round(axis.low + tick * axis.step, 9)
         x = f"{_x(axis, value):.1f}"
         kind = "zero" if abs(value) < axis.step / 2 else "grid"
         lines.append(f'<line class="{kind}" x1="{x}" y1="{_HEAD}" x2="{x}" y2="{bottom}"/>')

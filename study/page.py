@@ -18,7 +18,7 @@ DOCS: Final = Path(__file__).parent.parent / "docs"
 TEMPLATE: Final = Path(__file__).with_name("impact.template.md")
 _AXES: Final[Mapping[str, tuple[str, Axis]]] = {
     "drawdown": ("change in %; less is better", Axis(-100, 20, 20)),
-    "at_exposure": ("change in %; less is better", Axis(-40, 80, 20)),
+    "at_exposure": ("change in %; less is better", Axis(-60, 60, 20)),
     "sharpe": ("difference; more is better", Axis(-0.6, 0.6, 0.2)),
     "recovery": ("change in %; less is better", Axis(-60, 60, 20)),
 }
@@ -97,7 +97,8 @@ def _unrecovered(outcomes: Mapping[str, Outcome]) -> str:
 
 def _textbook(outcomes: Mapping[str, Outcome]) -> list[Panel]:
     rows = [(title, outcomes[name].comparison(group, others)) for title, name, group, others in tables.SETTINGS]
-    return [_panel(tables.named(name), rows) for name in _AXES]
+    yearly = [row for row in rows if row[0] != "E-mini"]  # from two days no year can be told
+    return [_panel(tables.named(name), yearly if name == "sharpe" else rows) for name in _AXES]
 
 
 def _edges(outcomes: Mapping[str, Outcome]) -> list[Panel]:
