@@ -140,13 +140,13 @@ def test_the_page_has_the_words_of_its_template() -> None:
 
 def test_a_chart_shows_what_lies_beyond_its_axis_by_an_arrow() -> None:
     panel = chart.Panel(
-        "Title & more", "unit", Axis(-1, 1, 0.4), (0.2, 0.3), [Row("in", 0, -0.5, 0.5), Row("out", 2, 0.5, 3)]
+        "Title & more", "unit", Axis(-0.6, 0.6, 0.2), (0.2, 0.3), [Row("in", 0, -0.5, 0.5), Row("out", 2, 0.5, 3)]
     )
     root = ET.fromstring(svg([panel]))
     kinds = [element.get("class") for element in root.iter()]
     assert (kinds.count("interval"), kinds.count("projected")) == (2, 1)
     ticks = [element.text for element in root.iter() if element.get("text-anchor") == "middle"]
-    assert ticks == ["-1", "-0.6", "-0.2", "0.2", "0.6", "1"]
+    assert ticks == ["-0.6", "-0.4", "-0.2", "0", "0.2", "0.4", "0.6"]
     assert [element.tag.rsplit("}")[-1] for element in root.iter() if element.get("class") == "median"] == [
         "circle",
         "path",
