@@ -11,7 +11,9 @@ from typing import Final, NamedTuple
 from study.ideas import Idea
 from study.markets import Market
 
-SEEDS: Final = (1, 2, 3, 4)
+SEEDS: Final = range(1, 5)
+BASKET_SEEDS: Final = range(1, 25)
+"""A basket is one account where there are 23 otherwise."""
 
 
 class Coin(NamedTuple):
@@ -69,6 +71,12 @@ _KINDS: Final[Sequence[tuple[str, str, Sequence[int], Callable[[int, float, floa
 TITLES: Final = {kind: title for kind, title, _holds, _right in _KINDS}
 COINS: Final[Sequence[Coin]] = tuple(
     Coin(kind, title, hold, right, seed) for kind, title, holds, right in _KINDS for hold in holds for seed in SEEDS
+)
+BASKET_COINS: Final[Sequence[Coin]] = tuple(
+    Coin(kind, title, 5, right, seed)
+    for kind, title, _holds, right in _KINDS
+    if kind in ("fair", "steady 55", "steady 60", "confidence right")
+    for seed in BASKET_SEEDS
 )
 
 

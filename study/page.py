@@ -8,7 +8,7 @@ from app.replay.counterfactual import Rule
 from study import tables
 from study.chart import Axis, Panel, Row, svg
 from study.claims import CLAIMS, Claim
-from study.coins import SEEDS, TITLES
+from study.coins import BASKET_SEEDS, SEEDS, TITLES
 from study.panels import FIXED, FIXED_LIMITED, TEXTBOOK
 from study.resampling import LEAST_TRADES, RESAMPLES, SEED, Comparison
 from study.run import Outcome
@@ -45,6 +45,8 @@ def _page(outcomes: Mapping[str, Outcome]) -> str:
         verdicts=tables.verdicts(outcomes),
         edges=tables.edges(outcomes, "etf-coins", FIXED),
         basket_edges=tables.edges(outcomes, "basket-coins", FIXED),
+        limited_edges=tables.edges(outcomes, "basket-coins", FIXED_LIMITED),
+        basket_seeds=len(BASKET_SEEDS),
         rules=tables.rules(outcomes),
         levels=tables.levels(outcomes),
         phases=tables.phases(outcomes),
@@ -64,7 +66,9 @@ def _said(outcomes: Mapping[str, Outcome]) -> dict[str, Mapping[str, str]]:
     found["limited"] = outcomes["basket"].comparison(TEXTBOOK, FIXED_LIMITED)
     for kind in TITLES:
         found[kind.replace(" ", "_")] = outcomes["etf-coins"].comparison(kind, FIXED)
+    for kind in outcomes["basket-coins"].counts[FIXED]:
         found[f"basket_{kind.replace(' ', '_')}"] = outcomes["basket-coins"].comparison(kind, FIXED)
+        found[f"limited_{kind.replace(' ', '_')}"] = outcomes["basket-coins"].comparison(kind, FIXED_LIMITED)
     found["told_by_confidence"] = outcomes["etf-coins"].comparison("confidence right", Rule.CONFIDENCE)
     found["halved_in_turns"] = outcomes["etf-coins"].comparison("in turns", Rule.DRAWDOWN)
     return {name: _Said(comparison) for name, comparison in found.items()}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.core.policy import Policy
 from app.replay.counterfactual import Rule, fixed_sizing, without
-from study.coins import COINS, coin_ideas
+from study.coins import BASKET_COINS, COINS, Coin, coin_ideas
 from study.curves import Array, Curve, curve
 from study.desk import Account, Desk
 from study.ideas import Idea, merged, textbook_ideas
@@ -93,7 +93,11 @@ def _sources(plan: Plan) -> list[tuple[str, str]]:
     """Return group and name of each strategy."""
     if plan.is_textbook:
         return [(TEXTBOOK, strategy.name) for strategy in STRATEGIES]
-    return [(coin.kind, coin.name) for coin in COINS]
+    return [(coin.kind, coin.name) for coin in _coins(plan)]
+
+
+def _coins(plan: Plan) -> Sequence[Coin]:
+    return BASKET_COINS if plan.is_basket else COINS
 
 
 def _portfolios(plan: Plan, universe: Universe, number: int) -> Iterator[tuple[str, Sequence[Market], list[Idea]]]:
@@ -109,7 +113,7 @@ def _portfolios(plan: Plan, universe: Universe, number: int) -> Iterator[tuple[s
 def _ideas(plan: Plan, number: int, market: Market, place: int) -> Iterator[Idea]:
     if plan.is_textbook:
         return textbook_ideas(STRATEGIES[number], market, place)
-    return coin_ideas(COINS[number], market, place)
+    return coin_ideas(_coins(plan)[number], market, place)
 
 
 def _count(account: Account) -> dict[str, int]:

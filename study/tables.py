@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Final
 
 import numpy as np
@@ -145,11 +146,12 @@ def _projection(claim: Claim) -> str:
 def edges(outcomes: Mapping[str, Outcome], name: str, others: str) -> str:
     """Return the coins, kind by kind."""
     rows = []
-    for kind, title in TITLES.items():
+    for kind in outcomes[name].counts[RULES]:
+        title = TITLES[kind]
         comparison = outcomes[name].comparison(kind, others)
         change = comparison.claims["efficiency_change"]
         _, fixed = comparison.levels["per_exposure"]
-        has_profit = fixed.low > 0 or (kind != "fair" and not np.isfinite(fixed.low))
+        has_profit = fixed.low > 0
         rows.append(
             [
                 *_row(title, comparison),
@@ -259,7 +261,7 @@ def thirds(outcomes: Mapping[str, Outcome]) -> str:
     for title, name, _, others in SETTINGS:
         if others == FIXED:
             for third, claims in zip(("first", "second", "last"), outcomes[name].thirds, strict=True):
-                values = [shown(named(column), claims[column]) for column in _COLUMNS]
+                values = [cell(named(column), Interval(claims[column], nan, nan)) for column in _COLUMNS]
                 rows.append([title, third, *values])
     return table(("textbook strategies", "third", *_HEADING), rows)
 
