@@ -147,7 +147,7 @@ def edges(outcomes: Mapping[str, Outcome], name: str, others: str) -> str:
     """Return the coins, kind by kind."""
     rows = []
     for kind in outcomes[name].counts[RULES]:
-        title = TITLES[kind]
+        title = f"*{kind}*: {TITLES[kind]}"
         comparison = outcomes[name].comparison(kind, others)
         change = comparison.claims["efficiency_change"]
         _, fixed = comparison.levels["per_exposure"]
