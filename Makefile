@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 MINUTES ?= 60
 
 .PHONY: help setup analysts dev demo test check check-deploy sbom strimzi format schemas faults simulation fuzz bench \
-	bench-quick bench-guard lock clean
+	bench-quick bench-guard study study-check lock clean
 
 help:
 	@echo "make demo    a live demo on a real Kafka (a minute or two; PYTHON=python3.13 for another Python)"
@@ -23,6 +23,8 @@ help:
 	@echo "make bench   speed, as ratios within one run (about an hour); python -m bench.publish puts it into docs"
 	@echo "make bench-quick   the same in under five minutes, one line at the end"
 	@echo "make bench-guard   fails if the worker has become slower, as a ratio to the plain loop"
+	@echo "make study   the rules against fixed sizing on real prices: writes docs/impact.md (some minutes)"
+	@echo "make study-check   fails unless that comes out again, to the digit"
 	@echo "make lock    resolve the hash-locked requirements again"
 	@echo "make faults, make simulation, make fuzz   look for what breaks a promise, for MINUTES=60"
 
@@ -52,10 +54,15 @@ dev: .venv/.dev
 	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
+.venv/.study: .venv/.dev requirements/study.txt
+	@echo "installing the locked requirements of the impact study"
+	@$(PIP) install --quiet --no-deps --require-hashes --requirement requirements/study.txt
+	@touch $@
+
 demo: setup
 	@$(BIN)/sizer demo
 
-test: dev
+test: .venv/.study
 	@$(BIN)/python -m pytest
 
 check: dev
@@ -123,6 +130,12 @@ bench-quick: dev .venv-quix/.done
 bench-guard: dev
 	@$(BIN)/python -m bench.guard
 
+study: .venv/.study
+	@$(BIN)/python -m study
+
+study-check: .venv/.study
+	@$(BIN)/python -m study --check
+
 LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --universal --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet
 
@@ -134,6 +147,9 @@ lock: dev
 		--no-header --python-version 3.11 --quiet --output-file requirements/quix.txt
 	$(BIN)/uv pip compile requirements/deploy.in --universal --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --python-version 3.11 --quiet --output-file requirements/deploy.txt
+	$(BIN)/uv pip compile requirements/study.in --constraint requirements/run.txt --constraint requirements/dev.txt \
+		--universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet \
+		--output-file requirements/study.txt
 
 clean:
 	rm -rf .venv .venv-quix .venv-deploy build *.egg-info
