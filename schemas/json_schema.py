@@ -52,7 +52,8 @@ _TEXTS = {
     Limit.POLICY_ID: {"type": "string", "pattern": f"^[0-9a-f]{{16}}{_END}"},
     Limit.FREE_TEXT: {"type": "string"},
 }
-_WHOLE = {
+_RANGES: dict[Limit, dict[str, int]] = {
+    Limit.PROBABILITY: {"minimum": 0, "maximum": 1},
     Limit.COUNT: {"minimum": 0},
     Limit.SEQUENCE: {"minimum": 1},
     Limit.OFFSET: {"minimum": -1},
@@ -143,8 +144,8 @@ def _plain(field: Field) -> dict[str, Any]:
         case Kind.ENUM:
             return {"enum": list(field.symbols or ())}
         case Kind.DOUBLE:
-            return {"type": "number", "minimum": 0, "maximum": 1}
+            return {"type": "number", **_RANGES[field.limit]}
         case Kind.BOOLEAN:
             return {"type": "boolean"}
         case _:
-            return {"type": "integer", **_WHOLE[field.limit]}
+            return {"type": "integer", **_RANGES[field.limit]}

@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_number_that_the_registry_does_not_have_is_asked_for_again_after_a_whi
         registry.layout(99, SIGNAL)
     stub.schemas[99] = schema_text(SIGNAL)
     now = time.monotonic()
-    monkeypatch.setattr(module.time, "monotonic", lambda: now + module.ABSENT_SECONDS + 1)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now + module.ABSENT_SECONDS + 1))
     with pytest.raises(SchemaPending):
         registry.layout(99, SIGNAL)
     assert known(registry, 99) == layout(SIGNAL)
