@@ -1,21 +1,18 @@
 """The settings of formats: how answers are written, and which Schema Registry numbers the schemas."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
-from app.security import trusting
+from app.security import parsed_url, trusting
 from app.topics import PHASE_EVENTS, SIZED_ORDERS
 
 OUTPUT_FORMATS = ("json", "avro", "avro-single-object")
 CONFLUENT_FRAMING = "avro"
 _TOPICS = (SIZED_ORDERS, PHASE_EVENTS)
-_ODD = re.compile(r"[\s\x00-\x1f\x7f]")
 _NEEDS_URL = ("username", "password", "ca_file", "certificate_file", "key_file")
 
 
@@ -46,19 +43,12 @@ def _check_urls(value: str) -> None:
                 "SIZER_SCHEMA_REGISTRY_URL: has a user, which would be logged; leave it out, and set"
                 " SIZER_SCHEMA_REGISTRY_USERNAME and SIZER_SCHEMA_REGISTRY_PASSWORD"
             )
-        if not _is_url(url.strip()):
+        parts = parsed_url(url.strip())
+        if parts is None or parts.scheme not in ("http", "https"):
             raise ValueError(
                 "SIZER_SCHEMA_REGISTRY_URL: expected http://host:port or https://host:port/path, or several with commas"
                 " between"
             )
-
-
-def _is_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not _ODD.search(url)
-    except ValueError:  # brackets that do not match, a port that is none
-        return False
 
 
 class RegistrySettings(BaseSettings):

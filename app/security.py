@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cryptography import x509
 from pydantic import SecretStr, field_validator, model_validator
@@ -166,12 +166,23 @@ class SecuritySettings(BaseSettings):
 
 def _is_private(url: str) -> bool:
     """Tell whether nobody on the way can read what is sent there, and nothing in it is to be kept from a log."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    parts = parsed_url(url)
+    if parts is None:
         return False
     is_encrypted = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-    return is_encrypted and bool(parts.hostname) and "@" not in parts.netloc
+    return is_encrypted and "@" not in parts.netloc
+
+
+def parsed_url(url: str) -> SplitResult | None:
+    """Return the parts of a URL that can be connected to; None if it is none."""
+    if not url.isprintable() or " " in url:  # `urlsplit` would leave line breaks out
+        return None
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is none
+        return None
+    return parts if is_whole else None
 
 
 def trusting(ca_file: Path | None, setting: str) -> ssl.SSLContext:

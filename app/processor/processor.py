@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 import orjson
 
@@ -26,7 +25,6 @@ from app.processor.store import Change, Store
 from app.topics import FILLS, INPUTS, PHASE_EVENTS, SIZED_ORDERS
 
 _EXPECTED_KEY = "use portfolio_id, as UTF-8, as the record's key"
-_plain = lru_cache(maxsize=10_000)(plain)  # prices and values come again and again
 _SAME_NAMES: Mapping[str, str] = {topic: topic for topic in INPUTS}
 
 
@@ -246,5 +244,5 @@ class Processor:
 def digest(signal: Signal) -> str:
     """Return a digest of a signal's content: tells a repeat from another signal under the same id."""
     # Decimals are all that the serializer does not know; 5.0 is 5, in whatever format it came.
-    content = orjson.dumps(tuple(signal), default=_plain)
+    content = orjson.dumps(tuple(signal), default=plain)
     return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -22,6 +22,7 @@ from app.codecs.writer_schema import accept
 from app.core.messages import ErrorCode
 from app.errors import UserError
 from app.settings import Settings
+from app.stream.answers import bound_answers
 
 ABSENT_SECONDS = 10.0
 """How long a number that the registry did not know is not asked for again."""
@@ -74,13 +75,15 @@ def connect_registry(settings: Settings) -> SchemaRegistryClient:
     if settings.schema_registry_certificate_file is not None:
         config["ssl.key.password"] = ""  # else OpenSSL would ask whoever sits at the terminal
     try:
-        return SchemaRegistryClient(config)
+        client = SchemaRegistryClient(config)
     except OSError as error:  # `ssl.SSLError` is one
         raise UserError(
             f"SIZER_SCHEMA_REGISTRY_CERTIFICATE_FILE={settings.schema_registry_certificate_file} and …_KEY_FILE="
             f"{settings.schema_registry_key_file} cannot be used ({error.strerror or error}): name a certificate and"
             " its key without a password, in PEM"
         ) from None
+    bound_answers(client, _REQUEST_SECONDS)
+    return client
 
 
 @contextmanager

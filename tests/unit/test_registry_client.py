@@ -2,8 +2,11 @@
 
 import asyncio
 import ssl
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,6 +143,40 @@ def test_a_schema_that_is_no_text_is_no_answer_of_a_registry(stub: RegistryStub,
     stub.schemas[7] = odd
     with pytest.raises(RegistryUnavailableError, match="is no schema registry"):
         Registry(settings(stub.url)).fetch(7)
+
+
+class Flood(BaseHTTPRequestHandler):
+    """Answers with no end: large, a byte at a time, or compressed."""
+
+    def do_GET(self) -> None:
+        kind = self.path.split("?")[0].rsplit("/", 1)[1]
+        self.send_response(200)
+        if kind == "3":
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b" " * (65_536 if kind == "1" else 1))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("schema_id", "told"), [(1, "more than 1,048,576 bytes"), (2, "not complete after"), (3, "is compressed")]
+)
+def test_an_answer_without_end_takes_neither_memory_nor_a_thread_for_ever(
+    schema_id: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if schema_id == 2:
+        monkeypatch.setattr(module, "_REQUEST_SECONDS", 0.5)
+    with ThreadingHTTPServer(("localhost", 0), Flood) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        registry = Registry(settings(f"http://localhost:{server.server_port}"))
+        with pytest.raises(RegistryUnavailableError, match=told) as error:
+            registry.fetch(schema_id)
+        assert error.value.kind == "unreachable"
+        server.shutdown()
 
 
 def test_a_password_opens_it_and_is_never_told(stub: RegistryStub, caplog: pytest.LogCaptureFixture) -> None:

@@ -64,6 +64,8 @@ def told(**settings: object) -> str:
         (OAUTH | {"oauth_token_url": "http://issuer.test/token"}, "SIZER_OAUTH_TOKEN_URL: expected https://"),
         (OAUTH | {"oauth_token_url": f"https://desk:{SECRET}@issuer.test/"}, "without a user or password in it"),
         (OAUTH | {"oauth_token_url": "https://[issuer"}, "SIZER_OAUTH_TOKEN_URL: expected https://"),
+        (OAUTH | {"oauth_token_url": "https://issuer\n.test/"}, "SIZER_OAUTH_TOKEN_URL: expected https://"),
+        (OAUTH | {"oauth_token_url": "https://issuer.test:99999/"}, "SIZER_OAUTH_TOKEN_URL: expected https://"),
         ({"security_protocol": "SSL", "ssl_ca_file": "a\0b"}, "SIZER_SSL_CA_FILE=a\0b: cannot be read"),
         (OAUTH | {"oauth_ca_file": "/nowhere.pem"}, "SIZER_OAUTH_CA_FILE=/nowhere.pem: cannot be read (No such file"),
         ({"security_protocol": "SSL", "ssl_ca_file": "/nowhere.pem"}, "SIZER_SSL_CA_FILE=/nowhere.pem: cannot be read"),

@@ -142,6 +142,7 @@ loop.run_forever()
 def test_a_partition_that_waits_for_the_registry_is_no_stalled_one(tmp_path: Path) -> None:
     async def owned() -> Mapping[TP, int]:
         partitions = Partitions(Settings(data_dir=tmp_path), TABLE_POLICY, TopicFacts(2, {}, {}), Totals())
+        partitions._moving_since = None  # they were assigned
         for partition in (0, 1):
             task = SimpleNamespace(waits_for_schema=partition == 1, committed_positions={"signals": 5, "fills": 3})
             partitions._tasks[partition] = task  # type: ignore[assignment]  # as far as it is looked at
