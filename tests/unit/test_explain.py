@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from rich.console import Console
 
 from app.core.messages import Signal
 from app.core.policy import Policy
@@ -501,7 +502,7 @@ def text(explained: Explained) -> str:
     return out.getvalue()
 
 
-def test_the_text_fits_and_says_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_text_fits_and_says_it_all() -> None:
     account = Account()
     account.trade("-1")
     for _ in range(11):
@@ -513,6 +514,20 @@ def test_the_text_fits_and_says_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[bold]" in told.replace("\n", "").replace(" ", "")
     for order in explained.explanations[0].orders:
         assert order.signal_id in told
+
+
+def test_a_narrow_terminal_has_no_folded_ids() -> None:
+    account = Account()
+    account.trade("-1")
+    for _ in range(3):
+        account.order()
+    explained = explain(account.source, "S-5")
+    out = io.StringIO()
+    Console(file=out, width=64, color_system=None).print(tell(explained, narrow=True))
+    for order in explained.explanations[0].orders:
+        assert order.order_id in out.getvalue()
+    assert explained.explanations[0].streak[0].order_id in out.getvalue()
+    assert max(len(line.rstrip()) for line in out.getvalue().splitlines()) <= 64
 
 
 def test_the_document_has_canonical_numbers_and_times() -> None:
