@@ -12,8 +12,12 @@ import orjson
 import pytest
 from rich.console import Console
 
+from app.codecs.avro_schema import avro_schema, crc_64
+from app.codecs.framing import OutputFormat, single_object_header
+from app.codecs.output import encoders
+from app.codecs.records import SIGNAL, SIZED_ORDER
 from app.core.messages import Signal
-from app.core.policy import Policy
+from app.core.policy import TABLE_POLICY, Policy
 from app.processor.partitioners import partitioner
 from app.replay.case import Alternative, Case
 from app.replay.documents import as_json
@@ -25,6 +29,7 @@ from app.replay.ledger import Ledger
 from app.replay.library import export, steps
 from app.replay.telling import show, tell
 from app.topics import FILLS, SIGNALS, SIZED_ORDERS
+from tests import avro_peer
 from tests.account import Account, Sent
 from tests.history import MINUTE, NOON, Day, MemorySource
 
@@ -445,6 +450,34 @@ def test_the_command_and_its_status(tmp_path: Path, capsys: pytest.CaptureFixtur
     next(path for path in raw.rglob("*signals-*") if path.is_file()).write_bytes(b"{")
     assert run_explain("S-1", raw, None, is_json=False) == 2
     assert "cannot be read on: partition 0" in capsys.readouterr().out
+
+
+def test_avro_in_and_out_is_told_as_json() -> None:
+    account = Account()
+    account._options["encoders"] = encoders({SIZED_ORDER: OutputFormat.AVRO_SINGLE_OBJECT}, {})
+    account.restart(TABLE_POLICY)
+    signal = {
+        "signal_id": "S-\u00fc",
+        "portfolio_id": "PF",
+        "symbol": "ES",
+        "side": "BUY",
+        "confidence": 0.9,
+        "price": Decimal(50),
+        "portfolio_value": Decimal(100_000),
+        "strategy_id": None,
+        "generated_at": NOON,
+        "expires_at": None,
+    }
+    head = single_object_header(crc_64(avro_schema(SIGNAL)))
+    record = account._append(SIGNALS, b"PF", head + avro_peer.encode(avro_schema(SIGNAL), signal), ())
+    for made in account.processor.process(record, NOON).produced:
+        account._append(made.topic, made.key, made.value, made.headers)
+    assert not (account.records[SIZED_ORDERS][0].value or b"{").startswith(b"{")
+    found = one(account, "S-\u00fc")
+    assert found.text == "sized: notional 100, quantity 2"
+    assert found.published == found.recomputed
+    assert json.loads(found.published or "")["notional"] == "100"
+    assert one(account, found.order_id or "") == found
 
 
 def test_an_id_that_is_nowhere() -> None:
