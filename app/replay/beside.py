@@ -9,7 +9,7 @@ from app.codecs import BadRecord, WriterSchemas
 from app.codecs.output import read_output
 from app.codecs.records import TOPIC_RECORDS
 from app.processor import Produced, Record
-from app.replay.outputs import Match
+from app.replay.matching import Match
 from app.replay.source import Source
 
 

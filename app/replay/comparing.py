@@ -54,8 +54,10 @@ class Portrait(NamedTuple):
     result: Decimal = ZERO
     drawdown: Decimal = ZERO
     """Of the realised results; of several portfolios the largest of theirs."""
+    valued: int = 0
+    """Decisions at which a portfolio value was known."""
     exposure_mean: Decimal = ZERO
-    """Open and reserved after the decisions with a value, as a share of that value; 6 decimals."""
+    """Open and reserved after those, as a share of that value; 6 decimals."""
     exposure_max: Decimal = ZERO
     limit_used_mean: Decimal = ZERO
     """The same as a share of the limit then."""
@@ -148,7 +150,7 @@ class _Tally:
         else:
             self.skipped[answer.skip_reason] += 1
         if answer.exposure_limit and answer.portfolio_value:
-            self.counts["with_limit"] += 1
+            self.counts["valued"] += 1
             share = answer.exposure_after / answer.portfolio_value
             self.share += share
             self.most = max(self.most, to_statistic(share))
@@ -164,18 +166,17 @@ class _Tally:
     @exact
     def portrait(self) -> Portrait:
         """Return the sums."""
-        counts = dict(self.counts)
-        with_limit = counts.pop("with_limit", 0)
+        valued = self.counts["valued"]
         return Portrait(
             notional=self.notional,
             result=self.result,
             drawdown=self.drawdown,
             skipped={str(reason): self.skipped[reason] for reason in SkipReason if self.skipped[reason]},
-            exposure_mean=to_statistic(self.share / with_limit) if with_limit else ZERO,
+            exposure_mean=to_statistic(self.share / valued) if valued else ZERO,
             exposure_max=self.most,
-            limit_used_mean=to_statistic(self.used / with_limit) if with_limit else ZERO,
+            limit_used_mean=to_statistic(self.used / valued) if valued else ZERO,
             exposure_at_end=self.exposure,
-            **counts,
+            **self.counts,
         )
 
 
@@ -292,12 +293,12 @@ def _together(portraits: list[Portrait]) -> Portrait:
     summed: Counter[str] = Counter()
     for portrait in portraits:
         summed.update(portrait.skipped)
-    signals = sum(portrait.signals for portrait in portraits)
+    valued = sum(portrait.valued for portrait in portraits)
     weighted = {
-        name: sum((getattr(portrait, name) * portrait.signals for portrait in portraits), ZERO)
+        name: sum((getattr(portrait, name) * portrait.valued for portrait in portraits), ZERO)
         for name in ("exposure_mean", "limit_used_mean")
     }
-    means: dict[str, Any] = {name: to_statistic(of / signals) if signals else ZERO for name, of in weighted.items()}
+    means: dict[str, Any] = {name: to_statistic(of / valued) if valued else ZERO for name, of in weighted.items()}
     largest: dict[str, Any] = {
         name: max((getattr(portrait, name) for portrait in portraits), default=ZERO)
         for name in ("drawdown", "exposure_max")

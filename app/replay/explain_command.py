@@ -6,7 +6,7 @@ from app.errors import UserError
 from app.replay.documents import as_json
 from app.replay.explaining import Explained, explain
 from app.replay.replay_command import DIFFERENT, IDENTICAL, INCOMPLETE, source_of
-from app.replay.telling import show, tell
+from app.replay.telling import is_narrow, show, tell
 from app.replay.watching import watched
 
 
@@ -19,7 +19,7 @@ def run_explain(wanted: str, folder: Path | None, portfolio: str | None, *, is_j
         if is_json:
             print(as_json(_document(explained)), flush=True)
         else:
-            show(tell(explained))
+            show(tell(explained, narrow=is_narrow()))
     except BrokenPipeError:
         raise
     except OSError as error:

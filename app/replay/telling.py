@@ -20,6 +20,8 @@ from app.replay.trades import Trade
 from app.replay.words import how_long, number, when
 
 _PLAIN_WIDTH = 120
+_WIDE = 116
+"""From this width on, tables with ids have a line for each row."""
 _TRADES_SHOWN = 10
 _ALONE_SHOWN = 3
 _RELATIONS = {
@@ -30,6 +32,11 @@ _RELATIONS = {
 }
 _MARKS = {"taken": "·", "passed": "+", "failed": "x"}
 _STYLES = {"taken": "dim", "passed": "green", "failed": "bold red"}
+
+
+def is_narrow() -> bool:
+    """Tell whether standard output is a terminal on which wide tables would fold their numbers."""
+    return sys.stdout.isatty() and Console().width < _WIDE
 
 
 def show(renderable: RenderableType) -> None:
@@ -44,13 +51,13 @@ def show(renderable: RenderableType) -> None:
         print(line.rstrip())
 
 
-def tell(explained: Explained) -> RenderableType:
-    """Return all that was found of an id."""
+def tell(explained: Explained, *, narrow: bool = False) -> RenderableType:
+    """Return all that was found of an id. `narrow`: rows take several lines."""
     parts: list[RenderableType] = []
     if len(explained.explanations) > 1:
         parts += [Text(f"{len(explained.explanations)} records have the id {shown(explained.id)}:"), Text()]
     for explanation in explained.explanations:
-        parts += _explanation(explanation)
+        parts += _explanation(explanation, narrow=narrow)
     if not explained.explanations:
         parts += [Text(f"{shown(explained.id)}: no signal and no order has this id. Looked through:")]
         parts += [_indented(Text(searched)) for searched in explained.searched]
@@ -58,7 +65,7 @@ def tell(explained: Explained) -> RenderableType:
     return Group(*parts)
 
 
-def _explanation(found: Explanation) -> Iterator[RenderableType]:
+def _explanation(found: Explanation, *, narrow: bool) -> Iterator[RenderableType]:
     yield Text(f"signal {shown(found.signal_id)} of portfolio {found.portfolio_id}", style="bold")
     place = f"{found.topic}, partition {found.partition}, offset {found.offset:,}"
     yield _indented(Text(place + ("" if found.now is None else f"; judged at {when(found.now)} UTC"), style="dim"))
@@ -69,8 +76,8 @@ def _explanation(found: Explanation) -> Iterator[RenderableType]:
     if found.points:
         yield from _section("step by step")
         yield _indented(_points(found))
-        yield from _exposure(found.orders)
-        yield from _record(found)
+        yield from _exposure(found.orders, narrow=narrow)
+        yield from _record(found, narrow=narrow)
         yield from _alternatives(found)
     yield from _published(found)
     yield Text()
@@ -87,7 +94,7 @@ def _points(found: Explanation) -> Table:
     return table
 
 
-def _exposure(orders: Sequence[OpenOrder]) -> Iterator[RenderableType]:
+def _exposure(orders: Sequence[OpenOrder], *, narrow: bool) -> Iterator[RenderableType]:
     yield from _section("what was open or reserved")
     if not orders:
         yield _indented(Text("nothing"))
@@ -107,12 +114,12 @@ def _exposure(orders: Sequence[OpenOrder]) -> Iterator[RenderableType]:
         )
         for order in orders
     ]
-    yield _indented(_table(headings, rows, right=4))
+    yield _indented(_table(headings, rows, right=4, narrow=narrow))
     total = sum((order.exposure for order in orders), ZERO)
     yield _indented(Text(f"{_count(len(orders), 'order')}, {number(total)} together"))
 
 
-def _record(found: Explanation) -> Iterator[RenderableType]:
+def _record(found: Explanation, *, narrow: bool) -> Iterator[RenderableType]:
     proof = found.proof
     assert proof is not None, "it was decided"
     yield from _section("track record")
@@ -132,7 +139,7 @@ def _record(found: Explanation) -> Iterator[RenderableType]:
     if found.streak:
         won = found.streak[0].result > ZERO
         yield _indented(Text(f"{'won' if won else 'lost'} in a row: {len(found.streak)}"))
-        yield _indented(_trades(found.streak))
+        yield _indented(_trades(found.streak, narrow=narrow))
 
 
 def _since(found: Explanation) -> str:
@@ -142,13 +149,13 @@ def _since(found: Explanation) -> str:
     return f"on since {when(found.drawdown_since)}, for the results {results}"
 
 
-def _trades(trades: Sequence[Trade]) -> Table:
+def _trades(trades: Sequence[Trade], *, narrow: bool) -> RenderableType:
     headings = ("order", "signal", "closed", "phase", "result")
     rows = [
         (trade.order_id, trade.signal_id, when(trade.closed_at), str(trade.phase), number(trade.result))
         for trade in trades[-_TRADES_SHOWN:]
     ]
-    return _table(headings, rows, right=2)
+    return _table(headings, rows, right=2, narrow=narrow)
 
 
 def _alternatives(found: Explanation) -> Iterator[RenderableType]:
@@ -220,7 +227,10 @@ def _section(title: str) -> Iterator[RenderableType]:
     yield Text(title, style="bold")
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> Table:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: int, *, narrow: bool) -> RenderableType:
+    if narrow:
+        named = [[f"{heading} {cell}" for heading, cell in zip(headings, row, strict=True)] for row in rows]
+        return Group(*(part for first, *rest in named for part in (Text(first), _indented(Text(", ".join(rest))))))
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
     for place, heading in enumerate(headings):
         is_number = place >= len(headings) - right

@@ -18,14 +18,15 @@ from app.errors import UserError
 from app.replay.comparing import ACTUAL, Portrait, Scenario, WhatIf, rules_off, what_if
 from app.replay.documents import as_json
 from app.replay.replay_command import DIFFERENT, IDENTICAL, INCOMPLETE, source_of
-from app.replay.telling import show
+from app.replay.telling import is_narrow, show
 from app.replay.watching import watched
 from app.replay.words import number
 
 _HEADINGS = (
-    *("policy", "sized", "notional", "exposure", "highest", "limit", "trades", "won"),
+    *("sized", "notional", "exposure", "highest", "limit", "trades", "won"),
     *("result", "against", "drawdown", "phases"),
 )
+_WIDE_ONLY = ("notional", "highest", "limit", "won", "phases")
 _AGAINST = ("signals", "sized", "notional", "trades", "result", "drawdown", "exposure_mean")
 
 
@@ -53,7 +54,7 @@ def run_what_if(
         elif is_csv:
             _write_csv(found)
         else:
-            show(_tables(found))
+            show(_tables(found, narrow=is_narrow()))
             sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -136,14 +137,16 @@ def _write_csv(found: WhatIf) -> None:
             writer.writerow([scenario.name, scenario.policy_id or "", portfolio_id, *cells, *counts])
 
 
-def _tables(found: WhatIf) -> RenderableType:
-    parts: list[RenderableType] = [Text("all portfolios", style="bold"), _all(found.scenarios), Text()]
+def _tables(found: WhatIf, *, narrow: bool) -> RenderableType:
+    parts: list[RenderableType] = [Text("all portfolios", style="bold"), _all(found.scenarios, narrow=narrow), Text()]
     parts += [Text("skipped, by reason", style="bold"), _skips(found.scenarios), Text()]
     parts += [Text("by portfolio", style="bold")]
     for portfolio_id in sorted({portfolio_id for scenario in found.scenarios for portfolio_id in scenario.portfolios}):
-        parts += [Text(portfolio_id, style="bold"), _portfolio(found.scenarios, portfolio_id)]
+        parts += [Text(portfolio_id, style="bold"), _portfolio(found.scenarios, portfolio_id, narrow=narrow)]
     parts += [Text(), Text("what is assumed, and what the figures are", style="bold")]
     parts += [_no_fills(found.scenarios), *(Text(line) for line in _remarks(found))]
+    if narrow:
+        parts += [Text(), Text(f"On a wider terminal also: {', '.join(_WIDE_ONLY)}.")]
     return Group(*parts)
 
 
@@ -151,20 +154,22 @@ def _name(scenario: Scenario) -> Text:
     return Text(scenario.name + (" *" if scenario.is_looser else ""))
 
 
-def _all(scenarios: Sequence[Scenario]) -> Table:
-    table = _table(*_HEADINGS)
+def _all(scenarios: Sequence[Scenario], *, narrow: bool) -> Table:
     actual = scenarios[0].total
-    for scenario in scenarios:
-        table.add_row(_name(scenario), *_figures(scenario.total, actual))
-    return table
+    return _compared([(scenario, scenario.total) for scenario in scenarios], actual, narrow=narrow)
 
 
-def _portfolio(scenarios: Sequence[Scenario], portfolio_id: str) -> Table:
-    table = _table(*_HEADINGS)
-    actual = scenarios[0].portfolios.get(portfolio_id, Portrait())
-    for scenario in scenarios:
-        portrait = scenario.portfolios.get(portfolio_id, Portrait())
-        table.add_row(_name(scenario), *_figures(portrait, actual))
+def _portfolio(scenarios: Sequence[Scenario], portfolio_id: str, *, narrow: bool) -> Table:
+    rows = [(scenario, scenario.portfolios.get(portfolio_id, Portrait())) for scenario in scenarios]
+    return _compared(rows, rows[0][1], narrow=narrow)
+
+
+def _compared(rows: Sequence[tuple[Scenario, Portrait]], actual: Portrait, *, narrow: bool) -> Table:
+    shown = [heading for heading in _HEADINGS if not (narrow and heading in _WIDE_ONLY)]
+    table = _table("policy", *shown)
+    for scenario, portrait in rows:
+        figures = dict(zip(_HEADINGS, _figures(portrait, actual), strict=True))
+        table.add_row(_name(scenario), *(figures[heading] for heading in shown))
     return table
 
 

@@ -10,9 +10,14 @@ from typing import Any
 
 import orjson
 import pytest
+from rich.console import Console
 
+from app.codecs.avro_schema import avro_schema, crc_64
+from app.codecs.framing import OutputFormat, single_object_header
+from app.codecs.output import encoders
+from app.codecs.records import SIGNAL, SIZED_ORDER
 from app.core.messages import Signal
-from app.core.policy import Policy
+from app.core.policy import TABLE_POLICY, Policy
 from app.processor.partitioners import partitioner
 from app.replay.case import Alternative, Case
 from app.replay.documents import as_json
@@ -24,6 +29,7 @@ from app.replay.ledger import Ledger
 from app.replay.library import export, steps
 from app.replay.telling import show, tell
 from app.topics import FILLS, SIGNALS, SIZED_ORDERS
+from tests import avro_peer
 from tests.account import Account, Sent
 from tests.history import MINUTE, NOON, Day, MemorySource
 
@@ -446,6 +452,34 @@ def test_the_command_and_its_status(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "cannot be read on: partition 0" in capsys.readouterr().out
 
 
+def test_avro_in_and_out_is_told_as_json() -> None:
+    account = Account()
+    account._options["encoders"] = encoders({SIZED_ORDER: OutputFormat.AVRO_SINGLE_OBJECT}, {})
+    account.restart(TABLE_POLICY)
+    signal = {
+        "signal_id": "S-\u00fc",
+        "portfolio_id": "PF",
+        "symbol": "ES",
+        "side": "BUY",
+        "confidence": 0.9,
+        "price": Decimal(50),
+        "portfolio_value": Decimal(100_000),
+        "strategy_id": None,
+        "generated_at": NOON,
+        "expires_at": None,
+    }
+    head = single_object_header(crc_64(avro_schema(SIGNAL)))
+    record = account._append(SIGNALS, b"PF", head + avro_peer.encode(avro_schema(SIGNAL), signal), ())
+    for made in account.processor.process(record, NOON).produced:
+        account._append(made.topic, made.key, made.value, made.headers)
+    assert not (account.records[SIZED_ORDERS][0].value or b"{").startswith(b"{")
+    found = one(account, "S-\u00fc")
+    assert found.text == "sized: notional 100, quantity 2"
+    assert found.published == found.recomputed
+    assert json.loads(found.published or "")["notional"] == "100"
+    assert one(account, found.order_id or "") == found
+
+
 def test_an_id_that_is_nowhere() -> None:
     account = Account()
     account.order()
@@ -501,7 +535,7 @@ def text(explained: Explained) -> str:
     return out.getvalue()
 
 
-def test_the_text_fits_and_says_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_text_fits_and_says_it_all() -> None:
     account = Account()
     account.trade("-1")
     for _ in range(11):
@@ -513,6 +547,20 @@ def test_the_text_fits_and_says_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[bold]" in told.replace("\n", "").replace(" ", "")
     for order in explained.explanations[0].orders:
         assert order.signal_id in told
+
+
+def test_a_narrow_terminal_has_no_folded_ids() -> None:
+    account = Account()
+    account.trade("-1")
+    for _ in range(3):
+        account.order()
+    explained = explain(account.source, "S-5")
+    out = io.StringIO()
+    Console(file=out, width=64, color_system=None).print(tell(explained, narrow=True))
+    for order in explained.explanations[0].orders:
+        assert order.order_id in out.getvalue()
+    assert explained.explanations[0].streak[0].order_id in out.getvalue()
+    assert max(len(line.rstrip()) for line in out.getvalue().splitlines()) <= 64
 
 
 def test_the_document_has_canonical_numbers_and_times() -> None:
