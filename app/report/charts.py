@@ -44,7 +44,7 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    trades: int
 
 
 class Moment(NamedTuple):

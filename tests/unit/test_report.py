@@ -29,7 +29,7 @@ from app.topics import SIGNALS, SIZED_ORDERS
 from tests.history import MINUTE, NOON, Day, MemorySource, Recorder
 
 MADE_AT = datetime(2026, 1, 6, 12, tzinfo=UTC)
-HOSTILE = "</script><img src=x onerror=\"alert(1)\"> '&{{ 7*7 }}"
+HOSTILE = '</script><img src=x onerror="alert(1)"> \'&{{ 7*7 }}'
 SECOND = 1_000_000
 
 
@@ -257,7 +257,16 @@ def test_series_of_points_at_one_time_is_bounded_too() -> None:
 
 def test_streaks_and_distribution() -> None:
     trader = Trader()
-    for price in ("110", "110", "101", "60", "30", "70", "80", "150"):  # 9, 9, 0, -41, -71, and at half the size 19, 29, then whole again 49
+    for price in (
+        "110",
+        "110",
+        "101",
+        "60",
+        "30",
+        "70",
+        "80",
+        "150",
+    ):  # 9, 9, 0, -41, -71, and at half the size 19, 29, then whole again 49
         trader.trade(price)
     account = gathered(trader)
     signs = [(result > 0) - (result < 0) for result in account.trades.results]
@@ -266,7 +275,7 @@ def test_streaks_and_distribution() -> None:
     assert [(streak.is_win, streak.length) for streak in account.trades.streaks()] == [(True, 2), (False, 2), (True, 3)]
     assert [tuple(row) for row in streak_rows(account)] == [(1, 0, 0), (2, 1, 1), (3, 1, 0)]
     bins = histogram(account.trades.results)
-    assert sum(each.count for each in bins) == 8
+    assert sum(each.trades for each in bins) == 8
     assert (bins[0].low, bins[-1].high) == (min(account.trades.results), max(account.trades.results))
 
 
