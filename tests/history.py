@@ -193,11 +193,18 @@ class Day(Recorder):
 class MemoryLog:
     """A partition's history as a source has it."""
 
-    def __init__(self, partition: int, records: dict[str, list[Record]], starts: dict[str, int], taken: Any) -> None:
+    def __init__(
+        self,
+        partition: int,
+        records: dict[str, list[Record]],
+        starts: dict[str, int],
+        taken: Any,
+        settled: dict[str, int] | None,
+    ) -> None:
         self.partition = partition
         self.starts = starts
         self.ends = {topic: (log[-1].offset + 1 if log else starts[topic]) for topic, log in records.items()}
-        self.settled = {topic: self.ends[topic] for topic in OUTPUTS}
+        self.settled = {topic: self.ends[topic] for topic in OUTPUTS} if settled is None else settled
         self.taken = {topic: self.ends[topic] for topic in INPUTS} if taken == "all" else taken
         self._records = records
 
@@ -227,10 +234,15 @@ class MemorySource:
     schemas = None
 
     def __init__(
-        self, *logs: dict[str, list[Record]], taken: Any = "all", starts: dict[str, int] | None = None
+        self,
+        *logs: dict[str, list[Record]],
+        taken: Any = "all",
+        starts: dict[str, int] | None = None,
+        settled: dict[str, int] | None = None,
     ) -> None:
         self.logs = logs
         self.taken = taken
+        self.settled = settled
         self.starts = dict.fromkeys(TOPICS, 0) | (starts or {})
         self.partition_count = len(logs)
         self.topic_ids: dict[str, str] = {topic: f"id-of-{topic}" for topic in TOPICS}
@@ -240,4 +252,4 @@ class MemorySource:
 
     @contextmanager
     def open(self, partition: int) -> Iterator[MemoryLog]:
-        yield MemoryLog(partition, self.logs[partition], self.starts, self.taken)
+        yield MemoryLog(partition, self.logs[partition], self.starts, self.taken, self.settled)

@@ -12,7 +12,7 @@ open_tables("tables").sql("SELECT portfolio_id, sum(result) FROM trades GROUP BY
 
 from app.replay.findings import Audit, FieldDifference, Finding
 from app.replay.library import export, open_source, open_tables, steps
-from app.replay.outputs import Match
+from app.replay.matching import Match
 from app.replay.recompute import Effect, OrderChange
 from app.replay.replaying import PartitionReplay, Snapshot
 from app.replay.source import BrokenSourceError, PartitionLog, Source

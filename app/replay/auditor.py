@@ -13,7 +13,7 @@ from app.replay import published
 from app.replay.exposure import ExposureLog
 from app.replay.findings import Audit, Journal
 from app.replay.kept import Comparison, Difference, Rows, read_partition_row
-from app.replay.outputs import made
+from app.replay.matching import made
 from app.replay.published import Event
 from app.replay.step import Step
 from app.replay.walk import Desk, Positions, Walk

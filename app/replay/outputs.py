@@ -1,51 +1,35 @@
 """The published side of an audit: what the output topics hold, held against what they should."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from app.codecs import WriterSchemas
-from app.codecs.output import in_format_of, read_output
+from app.codecs.output import in_format_of
 from app.codecs.records import TOPIC_RECORDS
 from app.core.messages import Fill, Signal
 from app.core.policy import TABLE_POLICY, Policy
 from app.processor import Produced, Record
 from app.processor.dead_letter import CODE_HEADER, MESSAGE_HEADER
 from app.replay import published
-from app.replay.findings import FieldDifference, Journal
-from app.replay.published import Answer, DeadLetter, Event, MalformedError, shown
+from app.replay.findings import Journal
+from app.replay.matching import Match, differences_of, made
+from app.replay.published import Answer, DeadLetter, Event, Item, MalformedError, shown
 from app.topics import FILLS_DLQ, PHASE_EVENTS, SIGNALS_DLQ, SIZED_ORDERS
 
-Item = Answer | Event | DeadLetter
-"""A published record that was read."""
 _KINDS = {
     SIZED_ORDERS: "sized order",
     PHASE_EVENTS: "phase event",
     SIGNALS_DLQ: "dead letter",
     FILLS_DLQ: "dead letter",
 }
-Seen = Callable[[Item], None]
 _Key = tuple[Any, ...]
+Seen = Callable[[Item], None]
+"""Told of each published record that can be read."""
 More = Callable[[str], bool]
 """Asked for records of a topic, by logical name: feeds some and tells whether there were any."""
 _LOOK_AHEAD = 100
 _EVENTS_AHEAD = 10_000
-
-
-class Match(NamedTuple):
-    """A recomputed record beside the published one."""
-
-    produced: Produced
-    """As recomputed."""
-    item: Item | None
-    """The published one, read; its `record` has offset, bytes and the topic's timestamp. None: it is missing."""
-    differences: tuple[FieldDifference, ...] = ()
-    """In what the published one is not as recomputed."""
-
-    @property
-    def is_identical(self) -> bool:
-        """The record was published, and is to the byte as recomputed."""
-        return self.item is not None and not self.differences
 
 
 class _Filed(NamedTuple):
@@ -370,7 +354,7 @@ class Outputs:
             kind = TOPIC_RECORDS[produced.topic]
             value = in_format_of(record.value, produced.value or b"", kind, self._schemas)
             produced = produced._replace(value=value)
-        differences = tuple(_differences(produced, record, self._schemas))
+        differences = tuple(differences_of(produced, record, self._schemas))
         if differences:
             text = f"{item}, caused by {self._journal.where(cause)}, is not as recomputed"
             self._journal.find("I4", record, f"{text}: {'; '.join(map(str, differences))}", differences)
@@ -386,38 +370,3 @@ class Outputs:
 
 def _key(answer: Answer) -> _Key:
     return (answer.signal_offset, answer.portfolio_id, answer.signal_id)
-
-
-def made(produced: Produced, cause: Record) -> Record:
-    """Return a recomputed record in the place of one that was not published."""
-    return Record(produced.topic, cause.partition, cause.offset, produced.key, produced.value, produced.headers)
-
-
-def _differences(produced: Produced, record: Record, schemas: WriterSchemas | None) -> Iterator[FieldDifference]:
-    """Say in what a published record differs from the recomputed one; nothing if it is identical."""
-    if produced.key != record.key:
-        yield _difference("key", record.key, produced.key)
-    if produced.value != record.value:
-        yield from _value_differences(produced, record, schemas)
-    made, found = dict(produced.headers), dict(record.headers)
-    for name in [name for name in {**made, **found} if made.get(name) != found.get(name)]:
-        yield _difference(f"header {name}", found.get(name), made.get(name))
-    if made == found and list(produced.headers) != list(record.headers):
-        orders = ([name for name, _ in headers] for headers in (record.headers, produced.headers))
-        yield _difference("order of the headers", *orders)
-
-
-def _value_differences(produced: Produced, record: Record, schemas: WriterSchemas | None) -> Iterator[FieldDifference]:
-    if record.topic in TOPIC_RECORDS:
-        kind = TOPIC_RECORDS[record.topic]
-        made, found = (read_output(value, kind, schemas) for value in (produced.value, record.value))
-        names = [name for name in {**made, **found} if made.get(name) != found.get(name)]
-        for name in names:
-            yield _difference(name, found.get(name), made.get(name))
-        if names:
-            return
-    yield _difference("value", record.value, produced.value)
-
-
-def _difference(field: str, found: object, made: object) -> FieldDifference:
-    return FieldDifference(field, *(None if value is None else shown(value) for value in (found, made)))

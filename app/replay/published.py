@@ -73,6 +73,10 @@ class DeadLetter(NamedTuple):
         return f"dead letter of offset {self.offset}"
 
 
+Item = Answer | Event | DeadLetter
+"""A published record that was read."""
+
+
 def read_answer(record: Record, schemas: WriterSchemas | None) -> Answer:
     """Read a record of `sized_orders`, in any format. Raises MalformedError."""
     document = _document(record, SIZED_ORDER, schemas)

@@ -15,8 +15,7 @@ from app.codecs import canonical_time
 from app.core.messages import Fill, Signal
 from app.processor import Record
 from app.processor.dead_letter import CODE_HEADER, MESSAGE_HEADER
-from app.replay.outputs import Item
-from app.replay.published import Answer, DeadLetter, Event
+from app.replay.published import Answer, DeadLetter, Event, Item
 from app.replay.step import Status, Step
 from app.replay.tables import SCHEMAS
 from app.replay.trades import Trade

@@ -10,7 +10,7 @@ from app.core.messages import Fill, Refused, Signal, SizedOrder
 from app.core.policy import Policy
 from app.core.state import Order
 from app.processor import Outcome, Record
-from app.replay.outputs import Match
+from app.replay.matching import Match
 from app.replay.published import Answer
 from app.replay.recompute import Cause, Effect, FillCause, Recomputer, SignalCause, exposes
 from app.replay.trades import Trade

@@ -26,8 +26,8 @@ from app.replay.manifest import (
     read_manifest,
     write_manifest,
 )
-from app.replay.outputs import Item
 from app.replay.parallel import each_partition
+from app.replay.published import Item
 from app.replay.raw_export import Exported, check_reach
 from app.replay.replaying import PartitionReplay, Progress
 from app.replay.source import Source

@@ -17,7 +17,8 @@ from app.core.policy import TABLE_POLICY
 from app.processor import Change, MemoryStore, Record, rows
 from app.processor.dead_letter import CODE_HEADER
 from app.replay.findings import Audit, Journal
-from app.replay.outputs import Match, More, Outputs, Seen
+from app.replay.matching import Match
+from app.replay.outputs import More, Outputs, Seen
 from app.replay.published import Answer
 from app.replay.recompute import Recomputer
 from app.replay.schemas import RecordedSchemas

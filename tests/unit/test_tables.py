@@ -13,7 +13,7 @@ import pytest
 from app.codecs import decode_fill, decode_signal
 from app.errors import UserError
 from app.processor import Record
-from app.replay import export, open_tables, steps
+from app.replay import export, open_tables, replay, steps
 from app.replay.manifest import Format, read_manifest
 from app.replay.tables import AMOUNT, SCHEMAS, TIME, describe
 from app.topics import FILLS, FILLS_DLQ, OUTPUTS, PHASE_EVENTS, SIGNALS, SIGNALS_DLQ, SIZED_ORDERS
@@ -157,6 +157,31 @@ def test_runs_add_up_to_one(seed: int, table_format: Format, tmp_path: Path) -> 
     again = export(MemorySource(logs), tmp_path / "parts", table_format)
     assert not any(again.records.values())
     assert len(list((tmp_path / "parts").glob("state-*"))) == 1
+
+
+@pytest.mark.parametrize("table_format", FORMATS)
+def test_runs_beside_a_worker_add_up_to_one(table_format: Format, tmp_path: Path) -> None:
+    logs = made()
+    export(MemorySource(logs), tmp_path / "whole", table_format)
+    for part in parts(logs, SEED)[:-1]:
+        # What it has published was all there to be read, but its state was looked at some time before.
+        ends = {topic: (log[-1].offset + 1 if log else 0) for topic, log in part.items()}
+        behind = MemorySource(logs, taken=ends, settled=ends)
+        assert replay(behind).is_identical
+        export(behind, tmp_path / "parts", table_format)
+    export(MemorySource(logs), tmp_path / "parts", table_format)
+    for table in SCHEMAS:
+        assert rows(tmp_path / "parts", table) == rows(tmp_path / "whole", table), table
+
+
+def test_a_file_that_an_ended_run_has_left_goes(tmp_path: Path) -> None:
+    logs = made()
+    export(MemorySource(logs), tmp_path)
+    left = tmp_path / SIGNALS / "run-000002-partition-0.parquet"
+    left.write_bytes((tmp_path / SIGNALS / "run-000001-partition-0.parquet").read_bytes())
+    export(MemorySource(logs), tmp_path)
+    assert len(pl.read_parquet(tmp_path / SIGNALS)) == len(rows(tmp_path, SIGNALS))
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("table_format", FORMATS)
