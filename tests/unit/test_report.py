@@ -4,6 +4,7 @@ import base64
 import hashlib
 import math
 import re
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -411,3 +412,19 @@ def test_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(UserError, match="there is no folder"):
         make_report(MemorySource(Day(3).records), tmp_path / "nowhere" / "report.html")
+
+
+def test_missing_package_is_named_before_anything_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "app.report.page")
+    with pytest.raises(UserError, match=r"a report needs the package jinja2: .*position-sizer\[report\]"):
+        make_report(MemorySource(), tmp_path / "report.html")
+
+
+def test_charts_are_drawn_by_the_files_that_were_released() -> None:
+    told = (Path(__file__).parents[2] / "docs/decisions/0016-report.md").read_text()
+    hashes = dict(re.findall(r"\| `(uPlot\S+)` \| `([0-9a-f]{64})` \|", told))
+    assert hashes.keys() == {"uPlot.iife.min.js", "uPlot.min.css"}
+    for name, digest in hashes.items():
+        content = (Path(pages.__file__).parent / "assets" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
