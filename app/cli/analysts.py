@@ -183,7 +183,8 @@ def report(
 
     It says first what is proved, as `sizer replay` does, and shows of each portfolio equity and drawdown beside fixed
     sizing, exposure beside the limit, phases, skip reasons, streaks, results, costs, the figures that analysts know,
-    and the last orders. Status 0: identical; 1: different; 2: incomplete. The page is written in all three cases.
+    and the last orders. Status 0: identical; 1: different; 2: incomplete. The page is written in all three cases, and
+    says so; 2 without a page: nothing could be read.
 
     For example:
 

@@ -188,8 +188,7 @@ class Account:
     def _expose(self, time: float, exposure: float) -> None:
         limit = _NAN if self._limit is None else float(self._limit)
         self._use = exposure / limit if limit > 0 else _NAN
-        if self._use > self.peak_use:
-            self.peak_use = self._use
+        self.peak_use = max(self.peak_use, self._use)  # nan is no more than anything
         self.exposure.add(time, exposure, limit)
 
     def _close(self, time: float, trade: ClosedTrade) -> None:

@@ -14,7 +14,6 @@ from app.report.figures import curves
 from app.report.series import Series, Thinned
 
 _DIGITS = 7
-_MAXIMUM_BINS = 24
 _MOMENTS = 20
 LONGEST_STREAK = 8
 """Streaks of so many trades and more are counted together."""
@@ -44,7 +43,7 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    trades: int
 
 
 class Moment(NamedTuple):
@@ -110,13 +109,16 @@ def _moment(data: dict[str, dict[str, Any]], first: float, milliseconds: int) ->
 
 
 def histogram(values: Sequence[float]) -> list[Bin]:
-    """Return the distribution of values in bars of equal width, by numpy's own choice of how many."""
+    """Return the distribution of values in bars of equal width, none with losses and wins.
+
+    Sturges' count of bars grows with how many values there are, whatever they are: an outlier makes no million bars.
+    """
     if not len(values):
         return []
     array = np.asarray(values)
-    edges = np.histogram_bin_edges(array, bins="auto")
-    if len(edges) > _MAXIMUM_BINS + 1:
-        edges = np.histogram_bin_edges(array, bins=_MAXIMUM_BINS)
+    edges = np.histogram_bin_edges(array, bins="sturges")
+    width = edges[1] - edges[0]
+    edges = width * np.arange(math.floor(edges[0] / width), math.floor(edges[-1] / width) + 2)
     counts, edges = np.histogram(array, bins=edges)
     return [Bin(float(edges[at]), float(edges[at + 1]), int(number)) for at, number in enumerate(counts)]
 
@@ -138,7 +140,7 @@ def _results(account: Account, points: int) -> list[Chart]:
     for row in zip(trades.times, actual.equity, fixed.equity, actual.drawdown, fixed.drawdown, strict=True):
         equity.add(row[0], float(row[1]), float(row[2]))
         drawdown.add(row[0], float(row[3]) * 100, float(row[4]) * 100)
-    lowest = (text.percent(float(np.nanmin(curve.drawdown))) for curve in (actual, fixed))
+    lowest = (text.percent(float(curve.drawdown.min())) for curve in (actual, fixed))
     ends = f"{text.money(trades.total)} as sized, {text.money(trades.fixed_total)} at fixed size"
     return [
         _chart(
@@ -177,7 +179,7 @@ def _phases(account: Account, points: int) -> Chart:
         account,
         "phase",
         "Phase",
-        "Phases only rise, by closed trades. Shaded: drawdown protection is on, sizes are halved.",
+        "Phases only rise, by closed trades. Shaded: drawdown protection is on, sizes are cut.",
         f"Phase {account.phase} in the end, drawdown protection {protection}.",
         account.phases.thinned(points),
     )

@@ -81,7 +81,9 @@ def collect(
     for portfolio in portfolios:
         verdicts = [found[number].verdict for number, part in enumerate(parts) if part.portfolio == portfolio]
         if not any(verdict.inputs or verdict.outside or verdict.unproved or verdict.waiting for verdict in verdicts):
-            raise UserError(f"portfolio {portfolio} has no record in {source.where}: check its name, and SIZER_PARTITIONER")
+            raise UserError(
+                f"portfolio {portfolio} has no record in {source.where}: check its name, and SIZER_PARTITIONER"
+            )
     return _sum([found[number] for number in range(len(parts))])
 
 

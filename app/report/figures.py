@@ -63,7 +63,9 @@ class Curves(NamedTuple):
 def curves(start_value: float, results: Sequence[float]) -> Curves:
     """Return the curves. `start_value`: above 0, or nan: then there is no drawdown."""
     equity, returns = _returns(start_value, results)
-    return Curves(equity, np.asarray(stats.drawdown_series(returns)) if len(returns) else np.empty(0))
+    if not len(returns) or np.isnan(start_value):
+        return Curves(equity, np.full(len(returns), np.nan))  # empyrical takes what is not known for no change
+    return Curves(equity, np.asarray(stats.drawdown_series(returns)))
 
 
 def figures(start: float, start_value: float, times: Sequence[float], results: Sequence[float], end: float) -> Figures:

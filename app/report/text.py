@@ -4,11 +4,11 @@ import math
 from datetime import UTC, datetime
 from decimal import Decimal
 
-UNKNOWN = "–"
+UNKNOWN = "\N{EN DASH}"
 _MINUTE = 60
 _HOUR = 3_600
 _DAY = 86_400
-_MINUS = "−"
+_MINUS = "\N{MINUS SIGN}"
 
 
 def money(value: Decimal | float | None) -> str:
@@ -37,7 +37,8 @@ def duration(seconds: float) -> str:
     if seconds < _MINUTE:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - one digit before the point
     units = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
-    rest, parts = int(seconds), []
+    rest = int(seconds)
+    parts: list[str] = []
     for size, name in units:
         count, rest = divmod(rest, size)
         if count or parts:

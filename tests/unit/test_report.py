@@ -4,6 +4,7 @@ import base64
 import hashlib
 import math
 import re
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -25,11 +26,12 @@ from app.report.collect import collect
 from app.report.figures import Basis, curves, figures
 from app.report.page import Scope, order_anchor, portfolio_anchor, render
 from app.report.series import Series
+from app.report.text import UNKNOWN
 from app.topics import SIGNALS, SIZED_ORDERS
 from tests.history import MINUTE, NOON, Day, MemorySource, Recorder
 
 MADE_AT = datetime(2026, 1, 6, 12, tzinfo=UTC)
-HOSTILE = "</script><img src=x onerror=\"alert(1)\"> '&{{ 7*7 }}"
+HOSTILE = '</script><img src=x onerror="alert(1)"> \'&{{ 7*7 }}'
 SECOND = 1_000_000
 
 
@@ -257,7 +259,16 @@ def test_series_of_points_at_one_time_is_bounded_too() -> None:
 
 def test_streaks_and_distribution() -> None:
     trader = Trader()
-    for price in ("110", "110", "101", "60", "30", "70", "80", "150"):  # 9, 9, 0, -41, -71, and at half the size 19, 29, then whole again 49
+    for price in (
+        "110",
+        "110",
+        "101",
+        "60",
+        "30",
+        "70",
+        "80",
+        "150",
+    ):  # 9, 9, 0, -41, -71, and at half the size 19, 29, then whole again 49
         trader.trade(price)
     account = gathered(trader)
     signs = [(result > 0) - (result < 0) for result in account.trades.results]
@@ -266,8 +277,41 @@ def test_streaks_and_distribution() -> None:
     assert [(streak.is_win, streak.length) for streak in account.trades.streaks()] == [(True, 2), (False, 2), (True, 3)]
     assert [tuple(row) for row in streak_rows(account)] == [(1, 0, 0), (2, 1, 1), (3, 1, 0)]
     bins = histogram(account.trades.results)
-    assert sum(each.count for each in bins) == 8
-    assert (bins[0].low, bins[-1].high) == (min(account.trades.results), max(account.trades.results))
+    assert sum(each.trades for each in bins) == 8
+    assert bins[0].low <= -71 < bins[0].high
+    assert bins[-1].low <= 49 < bins[-1].high
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [5.0],
+        [0.0, 0.0],
+        [-3.0, -3.0],
+        [-1.0, 0.0, 1.0],
+        [*(0.01 * number for number in range(999)), 1e12],
+        [-7e-9, 1e15],
+    ],
+)
+def test_no_bar_has_both_losses_and_wins_and_an_outlier_makes_no_million_bars(values: list[float]) -> None:
+    bins = histogram(values)
+    assert sum(each.trades for each in bins) == len(values)
+    assert sum(each.trades for each in bins if each.low + each.high < 0) == sum(value < 0 for value in values)
+    assert len(bins) < 30
+
+
+def test_trades_without_a_value_above_zero_have_no_drawdown() -> None:
+    trader = Trader()
+    order = trader.signal()
+    trader.fill(order, last_px="100", leaves_qty="0")
+    trader.now += MINUTE
+    since = trader.now
+    trader.fill(order, last_px="110", position_effect="CLOSE", portfolio_value="-5")
+    page = page_of(trader, span=Span(since=since))
+    account = gathered(trader, span=Span(since=since))
+    assert account.start_value is None
+    assert account.trades.total == Decimal(10)
+    assert f"Lowest {UNKNOWN} as sized, {UNKNOWN} at fixed size." in page
 
 
 def test_charts_span_the_same_time_and_the_table_behind_them_agrees() -> None:
@@ -402,3 +446,19 @@ def test_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(UserError, match="there is no folder"):
         make_report(MemorySource(Day(3).records), tmp_path / "nowhere" / "report.html")
+
+
+def test_missing_package_is_named_before_anything_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "app.report.page")
+    with pytest.raises(UserError, match=r"a report needs the package jinja2: .*position-sizer\[report\]"):
+        make_report(MemorySource(), tmp_path / "report.html")
+
+
+def test_charts_are_drawn_by_the_files_that_were_released() -> None:
+    told = (Path(__file__).parents[2] / "docs/decisions/0016-report.md").read_text()
+    hashes = dict(re.findall(r"\| `(uPlot\S+)` \| `([0-9a-f]{64})` \|", told))
+    assert hashes.keys() == {"uPlot.iife.min.js", "uPlot.min.css"}
+    for name, digest in hashes.items():
+        content = (Path(pages.__file__).parent / "assets" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
