@@ -11,6 +11,8 @@ from cryptography import x509
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
+_LARGEST_FILE = 1024 * 1024
+"""Bytes of certificates or of a key: OpenSSL would read a device that never ends until there is no memory left."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SASL = ("sasl_mechanism", "sasl_username", "sasl_password")
 _TLS = ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file", "ssl_key_password")
@@ -209,10 +211,14 @@ def _certificate(file: Path) -> x509.Certificate:
 
 def _read(file: Path, setting: str) -> bytes:
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"{setting}={file}: cannot be read ({reason})") from None
+    if len(content) > _LARGEST_FILE:
+        raise ValueError(f"{setting}={file}: is larger than {_LARGEST_FILE:,} bytes; name a file in PEM")
+    return content
 
 
 def _variable(name: str) -> str:

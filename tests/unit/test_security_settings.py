@@ -69,6 +69,7 @@ def told(**settings: object) -> str:
         ({"security_protocol": "SSL", "ssl_ca_file": "a\0b"}, "SIZER_SSL_CA_FILE=a\0b: cannot be read"),
         (OAUTH | {"oauth_ca_file": "/nowhere.pem"}, "SIZER_OAUTH_CA_FILE=/nowhere.pem: cannot be read (No such file"),
         ({"security_protocol": "SSL", "ssl_ca_file": "/nowhere.pem"}, "SIZER_SSL_CA_FILE=/nowhere.pem: cannot be read"),
+        ({"security_protocol": "SSL", "ssl_ca_file": "/dev/zero"}, "SIZER_SSL_CA_FILE=/dev/zero: is larger than "),
         ({"security_protocol": "SSL", "ssl_certificate_file": "/a.pem"}, "needs SIZER_SSL_KEY_FILE, which is not set"),
         ({"security_protocol": "SSL", "ssl_key_file": "/a.pem"}, "needs SIZER_SSL_CERTIFICATE_FILE, which is not set"),
     ],
