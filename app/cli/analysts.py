@@ -110,6 +110,9 @@ def explain(
         Path | None,
         typer.Option("--from", metavar="DIR", help="Raw records of `sizer export --format jsonl` instead of Kafka."),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A page of `sizer report`: tell where in it the order is.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The explanation as one JSON document.")] = False,
 ) -> None:
     """Say why a signal got this size, or none: each rule with its numbers, and what would have had to differ.
@@ -120,13 +123,13 @@ def explain(
 
     For example:
 
-      sizer explain S-1042 --portfolio PF-1
+      sizer explain S-1042 --portfolio PF-1 --report ./report.html
 
       sizer explain 0b1f6a52-5d7c-5f0e-8f4e-0c4c9b1f2a77 --from ./raw --json
     """
     from app.replay.explain_command import run_explain
 
-    raise SystemExit(run_explain(wanted, source, portfolio, is_json=as_json))
+    raise SystemExit(run_explain(wanted, source, portfolio, report, is_json=as_json))
 
 
 def what_if(

@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -51,13 +52,18 @@ def show(renderable: RenderableType) -> None:
         print(line.rstrip())
 
 
-def tell(explained: Explained, *, narrow: bool = False) -> RenderableType:
-    """Return all that was found of an id. `narrow`: rows take several lines."""
+def link(report: Path | None, found: Explanation) -> str | None:
+    """Return where a page of `sizer report` has the order; None if there is no page or no order."""
+    return None if report is None or found.order_id is None else f"{report}#order-{found.order_id}"
+
+
+def tell(explained: Explained, *, narrow: bool = False, report: Path | None = None) -> RenderableType:
+    """Return all that was found of an id. `narrow`: rows take several lines. `report`: see `link`."""
     parts: list[RenderableType] = []
     if len(explained.explanations) > 1:
         parts += [Text(f"{len(explained.explanations)} records have the id {shown(explained.id)}:"), Text()]
     for explanation in explained.explanations:
-        parts += _explanation(explanation, narrow=narrow)
+        parts += _explanation(explanation, link(report, explanation), narrow=narrow)
     if not explained.explanations:
         parts += [Text(f"{shown(explained.id)}: no signal and no order has this id. Looked through:")]
         parts += [_indented(Text(searched)) for searched in explained.searched]
@@ -65,12 +71,14 @@ def tell(explained: Explained, *, narrow: bool = False) -> RenderableType:
     return Group(*parts)
 
 
-def _explanation(found: Explanation, *, narrow: bool) -> Iterator[RenderableType]:
+def _explanation(found: Explanation, place_in_report: str | None, *, narrow: bool) -> Iterator[RenderableType]:
     yield Text(f"signal {shown(found.signal_id)} of portfolio {found.portfolio_id}", style="bold")
     place = f"{found.topic}, partition {found.partition}, offset {found.offset:,}"
     yield _indented(Text(place + ("" if found.now is None else f"; judged at {when(found.now)} UTC"), style="dim"))
     if found.order_id is not None:
         yield _indented(Text(f"order {found.order_id}", style="dim"))
+    if place_in_report is not None:
+        yield _indented(Text(f"in the report: {place_in_report}", style="dim"))
     yield Text()
     yield _indented(Text(shown(found.text), style="bold red" if found.outcome is Outcome.LOST else "bold"))
     if found.points:

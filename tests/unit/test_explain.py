@@ -28,6 +28,7 @@ from app.replay.history import TOPICS
 from app.replay.ledger import Ledger
 from app.replay.library import export, steps
 from app.replay.telling import show, tell
+from app.report.page import order_anchor
 from app.topics import FILLS, SIGNALS, SIZED_ORDERS
 from tests import avro_peer
 from tests.account import Account, Sent
@@ -438,13 +439,19 @@ def test_of_a_known_portfolio_only_its_partition_is_opened() -> None:
 
 def test_the_command_and_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     account = Account()
-    account.order()
+    order = account.order()
     raw = tmp_path / "raw"
     export(account.source, raw, "jsonl", processes=1)
     assert run_explain("S-1", raw, None, is_json=False) == 0
     assert "sized: notional 100, quantity 2" in capsys.readouterr().out
     assert run_explain("S-1", raw, "PF", is_json=True) == 0
     assert json.loads(capsys.readouterr().out)["identical"] is True
+    page = Path("january.html")
+    place = f"january.html#{order_anchor(order['order_id'])}"
+    assert run_explain("S-1", raw, None, page, is_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["report"] == [place]
+    assert run_explain("S-1", raw, None, page, is_json=False) == 0
+    assert f"in the report: {place}" in capsys.readouterr().out
     assert run_explain("S-2", raw, None, is_json=False) == 1
     assert "S-2: no signal and no order has this id. Looked through:" in capsys.readouterr().out
     next(path for path in raw.rglob("*signals-*") if path.is_file()).write_bytes(b"{")
