@@ -10,7 +10,7 @@ from app.replay.tables import BYTES, PLACE_TIME, Column, TableSchema
 if TYPE_CHECKING:
     import duckdb
 
-_LEAN: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": "256MB"}
+_LEAN: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": "192MB"}
 _WRITERS = {
     "parquet": "FORMAT parquet, COMPRESSION zstd",
     "csv": "FORMAT csv, HEADER true",
@@ -36,6 +36,7 @@ def connect(
     except duckdb.Error as error:
         raise UserError(f"{database}: cannot be opened as a DuckDB database: {str(error).splitlines()[0]}") from None
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would be drawn into what a command prints
     return connection
 
 

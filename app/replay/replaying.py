@@ -1,6 +1,6 @@
 """The walk over one partition of a source, from its beginning or from a snapshot, and what it proves."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import orjson
@@ -31,12 +31,12 @@ class Snapshot(NamedTuple):
     partition: int
     offsets: Mapping[str, int]
     """By logical topic: the first offset that is still to be read."""
-    rows: tuple[Change, ...]
-    """All rows, in the encoding of `app.processor.rows`."""
+    rows: Iterable[Change]
+    """All rows, in the encoding of `app.processor.rows`; to be gone through once."""
     policies: tuple[str, ...]
     """Those announced so far, as canonical JSON."""
-    trades: tuple[bytes, ...] | None
-    """Rows of the trade book; None if no trades were kept."""
+    trades: Iterable[bytes] | None
+    """Rows of the trade book, to be gone through once; None if no trades were kept."""
 
 
 class PartitionReplay:
@@ -135,16 +135,19 @@ class PartitionReplay:
         return {topic: self._next[topic] if first is None else first for topic, first in waiting.items()}
 
     def snapshot(self) -> Snapshot:
-        """Return where the walk stands, so that another one can go on from here. Not of one portfolio alone."""
+        """Return where the walk stands, so that another one can go on from here; to be used before the next step.
+
+        Not of one portfolio alone.
+        """
         assert self._portfolio is None, "the other portfolios would be lost"
         walk = self._walk
         walk.commit()
         return Snapshot(
             self._log.partition,
             self.offsets,
-            tuple(walk.store.rows()),
+            walk.store.rows(),
             tuple(policy.canonical for policy in walk.outputs.policies.values()),
-            None if walk.trades is None else tuple(walk.trades.rows()),
+            None if walk.trades is None else walk.trades.rows(),
         )
 
     def _more(self, topic: str) -> bool:

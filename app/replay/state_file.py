@@ -1,8 +1,8 @@
 """A saved state: the snapshots of all partitions in one file, so that a replay need not begin at the beginning.
 
-JSON lines: a head, which says of what the state is; for each partition its offsets and policies, its rows in the
-encoding of `app.processor.rows` and, if trades were kept, those of the trade book; and a last line with the checksum of
-all before.
+JSON lines: a head, which says of what the state is; for each partition its offsets and policies, then its rows in the
+encoding of `app.processor.rows` and, if trades were kept, those of the trade book, which are longer; and a last line
+with the checksum of all before.
 """
 
 import base64
@@ -130,31 +130,31 @@ def read_snapshot(path: Path, partition: int) -> Snapshot:
             part = orjson.loads(line)
             if not isinstance(part, dict) or part.get("partition") != partition:
                 continue
-            rows = [orjson.loads(file.readline()) for _ in range(part["rows"])]
-            trades = None if part["trades"] is None else tuple(file.readline() for _ in range(part["trades"]))
-            return Snapshot(
-                partition,
-                part["offsets"],
-                tuple(Change(TABLES[table], base64.b64decode(key), base64.b64decode(row)) for table, key, row in rows),
-                tuple(part["policies"]),
-                trades,
-            )
+            rows, trades = [], []
+            for row in file:
+                if row.startswith(b"{"):
+                    break
+                first, key, value, *rest = orjson.loads(row)
+                if rest:
+                    trades.append(row)
+                else:
+                    rows.append(Change(TABLES[first], base64.b64decode(key), base64.b64decode(value)))
+            policies = tuple(part["policies"])
+            return Snapshot(partition, part["offsets"], rows, policies, trades if part["has_trades"] else None)
     raise UserError(f"{path}: has no state of partition {partition}: it was saved of others only")
 
 
 def _lines(snapshot: Snapshot) -> Iterator[bytes]:
-    trades = snapshot.trades
     head = {
         "partition": snapshot.partition,
         "offsets": dict(snapshot.offsets),
         "policies": snapshot.policies,
-        "rows": len(snapshot.rows),
-        "trades": None if trades is None else len(trades),
+        "has_trades": snapshot.trades is not None,
     }
     yield orjson.dumps(head, option=orjson.OPT_APPEND_NEWLINE)
     for table, key, row in snapshot.rows:
         assert row is not None, "a store has no deleted rows"
         encoded = (TABLES.index(table), base64.b64encode(key).decode(), base64.b64encode(row).decode())
         yield orjson.dumps(encoded, option=orjson.OPT_APPEND_NEWLINE)
-    for trade in trades or ():
+    for trade in snapshot.trades or ():
         yield trade + b"\n"

@@ -5,6 +5,7 @@ their names when all are written, and the manifest comes last: a run that was en
 counts.
 """
 
+import gc
 import hashlib
 import os
 import shutil
@@ -114,10 +115,18 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
 
 
 def _export_partition(job: _Job, number: int, progress: Progress) -> _Done:
+    with Staging(job.unfinished, number) as staging:
+        offsets, notes = _stage(job, number, staging, progress)
+    gc.collect()  # the walk's memory, which goes in circles, before DuckDB asks for some
+    return _Done(offsets, staging.counts, (*notes, *_write_files(job, number, staging)))
+
+
+def _stage(job: _Job, number: int, staging: Staging, progress: Progress) -> tuple[dict[str, int], list[str]]:
+    """Stage a partition's new rows, and write its state; return up to where, and what is to be noted."""
     before = job.before
     known = {} if before is None else before.offsets[number]
     resume = None if before is None or before.state is None else read_snapshot(job.folder / before.state, number)
-    with job.source.open(number) as log, Staging(job.unfinished, number) as staging:
+    with job.source.open(number) as log:
         for topic in OUTPUTS if known else ():
             check_reach(log, job.source.topic_names[topic], topic, known[topic], job.folder)
 
@@ -137,8 +146,7 @@ def _export_partition(job: _Job, number: int, progress: Progress) -> _Done:
         notes.append(f"partition {number}: {audit.unprovable:,} records could not be recomputed: no trades of these")
     if audit.findings:
         notes.append(f"partition {number}: what is published is not as recomputed: see `sizer replay`")
-    notes += _write_files(job, number, staging)
-    return _Done(offsets, staging.counts, tuple(notes))
+    return offsets, notes
 
 
 def _write_files(job: _Job, number: int, staging: Staging) -> Iterator[str]:
