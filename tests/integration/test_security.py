@@ -32,6 +32,7 @@ from app.stream.partitions import Partitions
 from app.stream.producers import Producers
 from app.stream.refusals import NOT_ALLOWED
 from app.stream.topics import changelog_topic, check_topics, create_topics
+from app.stream.totals import Totals
 from app.topics import FILLS, INPUTS, OUTPUTS, SIGNALS, SIZED_ORDERS
 from tests.integration.cluster import PATIENCE, Deployment
 from tests.integration.locks import PASSWORD, LockedBroker, each_operation, environment, librdkafka
@@ -277,7 +278,7 @@ class TestForbidden:
 def live_as_worker(settings: Settings, folder: Path) -> None:
     """Do once all that a worker does with its brokers, by its own code but without its look at the ACLs beforehand."""
     facts = check_topics(settings)
-    partitions = Partitions(settings, load_policy(None), facts)
+    partitions = Partitions(settings, load_policy(None), facts, Totals())
     try:
         # Taking a partition: fencing, restoring, checking. This one has a state and answers.
         producers = partitions._open(0)[0]
