@@ -41,7 +41,7 @@ _CONFIG = {
 _DOUBTS = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - the names of the codes
-        KafkaError._LOG_TRUNCATION,  # noqa: SLF001
+        KafkaError._LOG_TRUNCATION,  # noqa: SLF001 - as above
         KafkaError.OFFSET_OUT_OF_RANGE,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
